@@ -1,0 +1,114 @@
+"""Attention heads, proposed by the names of the projections: a unit is one key-value head with its query heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from torch import nn
+
+QUERY = frozenset({"q", "wq", "w_q", "to_q", "query", "q_proj", "q_lin", "q_linear", "query_proj", "fc_q"})
+KEY = frozenset({"k", "wk", "w_k", "to_k", "key", "k_proj", "k_lin", "k_linear", "key_proj", "fc_k"})
+VALUE = frozenset({"v", "wv", "w_v", "to_v", "value", "v_proj", "v_lin", "v_linear", "value_proj", "fc_v"})
+OUT = ("out_proj", "o_proj", "proj", "to_out", "out", "o", "wo", "w_o", "out_lin", "out_linear", "c_proj", "fc_o")
+HEAD_COUNTS = (
+    "num_heads", "n_heads", "heads", "n_head", "nhead", "num_attention_heads", "num_key_value_heads", "num_kv_heads",
+    "n_kv_heads", "h",
+)  # fmt: skip
+"""Names under which modules keep their number of heads."""
+HEAD_SIZES = ("head_dim", "head_size", "attention_head_size", "dim_head", "dim_per_head", "d_k", "d_head")
+"""Names under which modules keep the size of one head."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """One attention module: its projections and the numbers of units it may have, the likeliest first."""
+
+    path: str
+    """Path of the attention module."""
+    makers: tuple[str, ...]
+    """Paths of the query, key and value projections, whose outputs the heads share out."""
+    reader: str
+    """Path of the output projection, whose inputs are the heads."""
+    counts: tuple[int, ...]
+
+
+def find_heads(module: nn.Module) -> list[Heads]:
+    """Return every module of a network that looks like attention with separate projections.
+
+    Source: PROTOTYPE section 1 (ours): a dependency graph couples channels, not heads, so heads go by name.
+
+    Example:
+        >>> attention = nn.ModuleDict({name: nn.Linear(8, 8) for name in ("q", "k", "v", "proj")})
+        >>> attention.num_heads = 2
+        >>> find_heads(attention)[0].counts
+        (2, 8, 4)
+    """
+    found = []
+    for path, layer in module.named_modules():
+        makers = [_named_linear(layer, names) for names in (QUERY, KEY, VALUE)]
+        if any(maker is None for maker in makers):
+            continue
+        projections = [linear for linear in makers if linear is not None]
+        reader = _reader(module, path, projections[2][1])
+        if reader is not None:
+            sizes = [linear.out_features for _, linear in projections]
+            counts = head_counts(layer, gcd(*sizes, reader[1].in_features), projections[1][1].out_features)
+            found.append(Heads(path, tuple(_join(path, name) for name, _ in projections), reader[0], counts))
+    return found
+
+
+def head_counts(layer: nn.Module, width: int, key_width: int) -> tuple[int, ...]:
+    """Return the numbers of units that `width` positions may be split into: those the module speaks of come first.
+
+    Args:
+        layer: The attention module.
+        width: Positions that all projections share a divisor of.
+        key_width: Positions of the key projection.
+    """
+    spoken = [value for name in HEAD_COUNTS if (value := number(layer, name))]
+    spoken += [key_width // value for name in HEAD_SIZES if (value := number(layer, name))]
+    divisors = [count for count in range(width, 1, -1) if width % count == 0]
+    likely = sorted({count for count in spoken if count in divisors}, reverse=True)
+    return tuple(dict.fromkeys((*likely, *divisors)))
+
+
+def number(layer: nn.Module, name: str) -> int:
+    """Return a positive whole number that `layer` keeps under `name`; 0 when there is none."""
+    value = vars(layer).get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _named_linear(layer: nn.Module, names: frozenset[str]) -> tuple[str, nn.Linear] | None:
+    for name, child in layer.named_children():
+        if name.lower() in names and isinstance(child, nn.Linear):
+            return name, child
+    return None
+
+
+def _reader(module: nn.Module, path: str, value: nn.Linear) -> tuple[str, nn.Linear] | None:
+    """Return the output projection: a child with a usual name, or else the first fitting layer beside the module."""
+    layer: Any = module.get_submodule(path)
+    for name in OUT:
+        child = getattr(layer, name, None)
+        if isinstance(child, nn.Module):
+            for below, linear in _linears(child):
+                return _join(path, name, below), linear
+    beside = path.rpartition(".")[0]
+    for below, linear in _linears(module.get_submodule(beside)) if path else ():
+        candidate = _join(beside, below)
+        if not candidate.startswith(f"{path}.") and linear.in_features == value.out_features:
+            return candidate, linear
+    return None
+
+
+def _linears(layer: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    for path, below in layer.named_modules():
+        if isinstance(below, nn.Linear):
+            yield path, below
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)

@@ -1,0 +1,173 @@
+"""Residual blocks that a network can do without: those that give back their input when their weights are zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from concertina.analyse.cut import cause
+from concertina.analyse.events import is_close
+from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.errors import AnalysisError
+from concertina.types import Block
+
+COUNTER = "num_batches_tracked"
+"""Last part of the name of a tensor that no block is charged with."""
+
+
+class _Skipped(nn.Module):
+    """Gives back its first input."""
+
+    def forward(self, x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
+        return x
+
+
+@dataclass
+class _Call:
+    """One call of a module: what went in and what came out."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+    count: int = 1
+
+
+def find_blocks(probe: Probe) -> tuple[Block, ...]:
+    """Return the smallest modules that are the identity without their weights, and their siblings that are not.
+
+    A module is elastic when it holds a convolution or linear layer, is called once, turns one tensor into one of the
+    same shape, gives back its input when all its weights are zero, shares none of them, and when the network gives the
+    same with the module taken out as with its weights zero. Of modules inside each other the smallest are taken.
+    Modules of the same class that fail are listed as rigid, each with its reason.
+
+    Args:
+        probe: The randomised network.
+
+    Source: PROTOTYPE section 3 (ours), after stochastic depth (arXiv:1603.09382).
+    """
+    calls = _calls(probe)
+    modules = dict(probe.module.named_modules())
+    readers = {side.path for side in probe.wiring.sides.values() if side.role in ("in", "depthwise")}
+    weighty = [path for path in calls if path and any(reader.startswith(f"{path}.") for reader in readers)]
+    passing = [path for path in weighty if not _why_no_identity(probe, modules[path], calls[path])]
+    smallest = [path for path in passing if not any(other.startswith(f"{path}.") for other in passing)]
+    kinds = {type(modules[path]) for path in smallest if not type(modules[path]).__module__.startswith("torch.")}
+    listed = [path for path in calls if path in smallest or (path not in passing and type(modules[path]) in kinds)]
+    found = []
+    for path in (path for path in modules if path in listed):
+        why = _why_no_identity(probe, modules[path], calls[path]) or _why_not_skippable(probe, path)
+        found.append(Block(path, _tensors_of(probe, path), why))
+    return tuple(found)
+
+
+@contextmanager
+def skipping(module: nn.Module, paths: Sequence[str]) -> Iterator[None]:
+    """Within the context, the modules at some paths of `module` are replaced by ones that give back their input."""
+    parents = [(module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths]
+    before = [getattr(parent, name) for parent, name in parents]
+    try:
+        for parent, name in parents:
+            setattr(parent, name, _Skipped())
+        yield
+    finally:
+        for (parent, name), block in zip(parents, before, strict=True):
+            setattr(parent, name, block)
+
+
+def _calls(probe: Probe) -> dict[str, _Call]:
+    """Return path -> the first call of every module with parameters, and how often it is called."""
+    calls: dict[str, _Call] = {}
+
+    def note(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if path in calls:
+            calls[path].count += 1
+        else:
+            calls[path] = _Call(_kept(args), _kept(kwargs), _kept(output))
+
+    def hook(path: str) -> Any:
+        return lambda _layer, args, kwargs, output: note(path, args, kwargs, output)
+
+    handles = [
+        layer.register_forward_hook(hook(path), with_kwargs=True)
+        for path, layer in probe.module.named_modules()
+        if any(True for _ in layer.parameters())
+    ]
+    try:
+        probe.run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _why_no_identity(probe: Probe, module: nn.Module, call: _Call) -> str:
+    """Return why a module is no residual block; "" when it is one."""
+    if not call.args:
+        return "its input is given by name, not as its first argument"
+    x = call.args[0]
+    if not isinstance(x, Tensor) or not isinstance(call.output, Tensor):
+        return "it does not turn one tensor into one tensor"
+    if x.shape != call.output.shape:
+        return f"it turns shape {tuple(x.shape[1:])} into {tuple(call.output.shape[1:])}"
+    if is_close(call.output, x):
+        return "it does nothing"
+    own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    zeros = {n: torch.zeros_like(t) for n, t in probe.tensors.items() if id(t) in own and _is_zeroed(n, t)}
+    with replaced(probe.tensors, zeros), torch.no_grad():
+        try:
+            output = module(*_kept(call.args), **_kept(call.kwargs))
+        except Exception as error:  # a user's forward may raise anything
+            return f"it fails without its weights: {next(iter(str(error).splitlines()), '')}"
+    if not isinstance(output, Tensor) or not is_close(output, x):
+        return "without its weights it does not give back its input"
+    return f"it is called {call.count} times" if call.count > 1 else ""
+
+
+def _is_zeroed(name: str, tensor: Tensor) -> bool:
+    """Return whether the zero test zeroes a tensor: all weights, and running means, but no other buffers."""
+    return tensor.is_floating_point() and (isinstance(tensor, nn.Parameter) or name.endswith("running_mean"))
+
+
+def _why_not_skippable(probe: Probe, path: str) -> str:
+    """Return why a residual block cannot be taken out of its network; "" when it can."""
+    outside = _held_outside(probe, path)
+    if outside:
+        return f"a tensor of it is also used outside, as '{outside}'"
+    zeros = {n: torch.zeros_like(probe.tensors[n]) for n in _tensors_of(probe, path) if _is_zeroed(n, probe.tensors[n])}
+    _, silent = probe.disturbed(zeros)
+    with skipping(probe.module, [path]):
+        try:
+            skipped = probe.run()
+        except AnalysisError as failure:
+            return f"the network fails without it: {cause(failure)}"
+    if silent is None or probe.error(skipped, silent) >= SAME:
+        return "the network uses it in another way than by calling it"
+    return ""
+
+
+def _held_outside(probe: Probe, path: str) -> str:
+    """Return the name under which a tensor of a block is held outside of it; "" when none is."""
+    inside = {id(tensor) for tensor in probe.module.get_submodule(path).parameters()}
+    held = probe.module.named_parameters(remove_duplicate=False)
+    return next((name for name, p in held if id(p) in inside and not name.startswith(f"{path}.")), "")
+
+
+def _tensors_of(probe: Probe, path: str) -> tuple[str, ...]:
+    names = (name for name in probe.tensors if name.startswith(f"{path}."))
+    return tuple(name for name in names if not name.endswith(COUNTER))
+
+
+def _kept(value: Any) -> Any:
+    """Return inputs or outputs with every tensor copied, so that later in-place changes do not reach them."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _kept(item) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_kept(item) for item in value)
+    return value

@@ -1,0 +1,80 @@
+"""Step slice: the network must run with a part of the units, in eval and in train mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from concertina.analyse.attention import HEAD_COUNTS, number
+from concertina.analyse.events import failing_path
+from concertina.analyse.permute import rigid, spoken
+from concertina.analyse.probe import Probe
+from concertina.analyse.reach import why_training_breaks
+from concertina.analyse.slicing import narrowed_copy
+from concertina.errors import AnalysisError
+from concertina.types import Group, SizeAttribute
+
+
+def kept_counts(group: Group) -> list[int]:
+    """Return the numbers of units that are tried: the largest part that divides the whole, and one unit.
+
+    Example:
+        >>> kept_counts(Group("a", 12, ())), kept_counts(Group("a", 7, ()))
+        ([6, 1], [1])
+    """
+    smallest = next(d for d in range(2, group.units + 1) if group.units % d == 0)
+    return list(dict.fromkeys((group.units // smallest, 1)))
+
+
+def check_slice(probe: Probe, group: Group) -> Group:
+    """Return the group, rigid if the network breaks with a part of its units.
+
+    Where it breaks, declared numbers of heads that equal the number of units are added to the group's attributes.
+
+    Args:
+        probe: The randomised network.
+        group: A group of two or more units.
+    """
+    why = _why_it_breaks(probe, group)
+    if why:
+        with_heads = with_head_counts(probe, group)
+        if with_heads != group and not _why_it_breaks(probe, with_heads):
+            return with_heads
+    return rigid(group, "slice", why) if why else group
+
+
+def with_head_counts(probe: Probe, group: Group) -> Group:
+    """Return the group with the numbers of heads that the modules around its members declare."""
+    known = {(declared.module, declared.attribute) for declared in group.attributes}
+    around = {
+        side.path.rpartition(".")[0]
+        for member in group.members
+        for side in probe.wiring.holders.get((member.tensor, member.dim), ())
+    }
+    found = [
+        SizeAttribute(path, name, value // group.units)
+        for path in sorted(around)
+        for name in HEAD_COUNTS
+        if (value := number(probe.module.get_submodule(path), name)) and value % group.units == 0
+    ]
+    fresh = tuple(declared for declared in found if (declared.module, declared.attribute) not in known)
+    return replace(group, attributes=(*group.attributes, *fresh))
+
+
+def _why_it_breaks(probe: Probe, group: Group) -> str:
+    for count, kept in enumerate(kept_counts(group)):
+        small = narrowed_copy(probe.module, (group,), {group.name: kept})
+        some = f"with {kept} of its {group.units} units"
+        try:
+            outputs = probe.slices[group, kept] = probe.run(small)
+        except AnalysisError as error:
+            return f"{some} {spoken(failing_path(small, probe.inputs))} fails: {cause(error)}"
+        if outputs.shape != probe.outputs.shape:
+            return f"{some} the output has shape {tuple(outputs.shape)} instead of {tuple(probe.outputs.shape)}"
+        if count == 0 and probe.trains and why_training_breaks(small, probe.inputs):
+            return f"{some} the network fails in train mode"
+    return ""
+
+
+def cause(error: AnalysisError) -> str:
+    """Return the first line of what a network said when it broke off."""
+    return next(iter(str(error.__cause__).splitlines()), "") if error.__cause__ else "it gives no finite outputs"

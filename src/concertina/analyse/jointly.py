@@ -1,0 +1,120 @@
+"""Step jointly: groups and blocks that hold one by one must hold together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from concertina.analyse.blocks import skipping
+from concertina.analyse.cut import cause
+from concertina.analyse.meaning import without_units
+from concertina.analyse.permute import rigid
+from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.analyse.reach import why_training_breaks
+from concertina.analyse.slicing import as_contiguous, copy_with_tensors, narrowed_copy
+from concertina.analyse.units import cycles, moved
+from concertina.analyse.verify import Verdict
+from concertina.errors import AnalysisError
+from concertina.types import Block
+
+SUBNETS = 12
+"""How many subnets are tried, the smallest included."""
+Picks = tuple[dict[str, int], list[str]]
+"""Group name -> units kept, and the paths of skipped blocks."""
+
+
+def verify_jointly(
+    probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]
+) -> tuple[list[Verdict], list[Block]]:
+    """Return verdicts and blocks of which the elastic ones hold together; whatever breaks the rest becomes rigid.
+
+    Args:
+        probe: The randomised network.
+        verdicts: What was found out about each group by itself.
+        blocks: What was found out about each block by itself.
+    """
+    elastic = [verdict for verdict in verdicts if verdict.group.elastic]
+    if not why_not_jointly(probe, elastic, [block.path for block in blocks if block.elastic]):
+        return list(verdicts), list(blocks)
+    held: list[Verdict] = []
+    judged = []
+    for verdict in verdicts:
+        why = why_not_jointly(probe, [*held, verdict], []) if verdict.group.elastic else ""
+        judged.append(replace(verdict, group=rigid(verdict.group, "jointly", why)) if why else verdict)
+        held += [verdict] if verdict.group.elastic and not why else []
+    kept: list[str] = []
+    gates = []
+    for block in blocks:
+        why = why_not_jointly(probe, held, [*kept, block.path]) if block.elastic else ""
+        gates.append(replace(block, rigid=f"jointly: {why}") if why else block)
+        kept += [block.path] if block.elastic and not why else []
+    return judged, gates
+
+
+def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], paths: Sequence[str]) -> str:
+    """Return why groups and skipped blocks do not hold together; "" when they do.
+
+    All groups are reordered at once; then the smallest subnet and random ones are run. Each must give the same as its
+    copy, and as the full network without the dropped units.
+
+    Args:
+        probe: The randomised network.
+        verdicts: Elastic groups.
+        paths: Paths of blocks that may be skipped.
+    """
+    generator = probe.generator()
+    values: dict[str, Tensor] = {}
+    for verdict in verdicts:
+        members = verdict.group.members
+        values |= moved({**probe.tensors, **values}, members, next(cycles(verdict.group, generator)))
+    if probe.disturbed(values)[0] >= SAME:
+        return "reordering it together with other groups changes what the network computes"
+    for kept, skipped in _picks(verdicts, paths, generator):
+        if why := _why_it_fails(probe, verdicts, kept, skipped):
+            return f"together with other groups and blocks, {why}"
+    return ""
+
+
+def _picks(verdicts: Sequence[Verdict], paths: Sequence[str], generator: torch.Generator) -> Iterator[Picks]:
+    """Yield the smallest subnet, with and without blocks, then random ones."""
+    smallest = {verdict.group.name: 1 for verdict in verdicts}
+    yield smallest, []
+    yield smallest, list(paths)
+    for count in range(SUBNETS - 2):
+        kept = {verdict.group.name: _some_units(verdict, count % 2 == 0, generator) for verdict in verdicts}
+        yield kept, [path for path in paths if torch.rand(1, generator=generator) < 0.5]
+
+
+def _some_units(verdict: Verdict, comparable: bool, generator: torch.Generator) -> int:
+    """Return a random number of units; one that the meaning can be compared for, where that is asked."""
+    units = verdict.group.units
+    choices = [n for n in range(1, units + 1) if not comparable or verdict.meaning == "mask" or units % n == 0]
+    return choices[int(torch.randint(len(choices), (1,), generator=generator))]
+
+
+def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int], skipped: list[str]) -> str:
+    view = narrowed_copy(probe.module, [verdict.group for verdict in verdicts], kept)
+    named = {**dict(view.named_parameters()), **dict(view.named_buffers())}
+    own = copy_with_tensors(view, as_contiguous({name: tensor.detach() for name, tensor in named.items()}))
+    cuts = [(verdict.group, kept[verdict.group.name], verdict.meaning) for verdict in verdicts]
+    comparable = all(meaning == "mask" or group.units % units == 0 for group, units, meaning in cuts)
+    try:
+        with skipping(view, skipped), skipping(own, skipped), skipping(probe.untied, skipped):
+            outputs = probe.run(view)
+            if probe.error(outputs, probe.run(own)) >= SAME:
+                return "views and copies of the weights give different outputs"
+            with replaced(probe.untied_tensors, without_units(probe, cuts) if comparable else {}):
+                full = probe.run(probe.untied) if comparable else outputs
+    except AnalysisError as error:
+        return f"a smaller network fails: {cause(error)}"
+    if outputs.shape != probe.outputs.shape or probe.error(outputs, full) >= SAME:
+        return "the units that are left do not mean what they should"
+    is_smallest = not skipped and max(kept.values(), default=0) == 1
+    return "the smallest network fails in train mode" if is_smallest and _untrainable(probe, view) else ""
+
+
+def _untrainable(probe: Probe, view: torch.nn.Module) -> bool:
+    return probe.trains and bool(why_training_breaks(view, probe.inputs))

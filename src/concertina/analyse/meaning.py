@@ -1,0 +1,117 @@
+"""Step meaning: a slice must compute what the full network computes without the dropped units.
+
+"Without" has two readings, and one of them must hold. *Mask*: whatever reads the dropped units reads zeros instead;
+true for most networks. *Repeat*: the dropped units repeat kept ones and their readers share the weight; exact under
+norms that average over units, such as layer norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from concertina.analyse.cut import kept_counts
+from concertina.analyse.events import first_difference, is_prefix, record
+from concertina.analyse.permute import rigid, spoken
+from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.analyse.slicing import narrowed_copy
+from concertina.analyse.units import unit_positions
+from concertina.errors import AnalysisError
+from concertina.types import Group, Member
+
+Meaning = Literal["mask", "repeat"]
+READINGS: tuple[Meaning, ...] = ("mask", "repeat")
+Cut = tuple[Group, int, Meaning]
+"""A group, the units it keeps (a divisor of all for "repeat"), and the reading."""
+
+
+def check_meaning(probe: Probe, group: Group) -> tuple[Group, Meaning]:
+    """Return the group and the reading that holds; rigid if none does.
+
+    Args:
+        probe: The randomised network.
+        group: A group whose slices run.
+    """
+    failed: list[Cut] = []
+    for meaning in READINGS:
+        cuts: list[Cut] = [(group, kept, meaning) for kept in kept_counts(group)]
+        wrong = [cut for cut in cuts if meaning_error(probe, [cut]) >= SAME]
+        if not wrong:
+            return group, meaning
+        failed.append(wrong[0])
+    _, where, kept = max((*_first_change(probe, cut), cut[1]) for cut in failed)
+    some = f"with {kept} of its {group.units} units"
+    return rigid(group, "meaning", f"{some} {spoken(where)} computes something else with those that are left"), "mask"
+
+
+def meaning_error(probe: Probe, cuts: Sequence[Cut]) -> float:
+    """Return the error of the slice against the full network in which the dropped units are silent or repeat others.
+
+    Args:
+        probe: The randomised network.
+        cuts: The groups that are cut, each with the units it keeps and a reading.
+    """
+    try:
+        sliced = _sliced(probe, cuts)
+        with replaced(probe.untied_tensors, without_units(probe, cuts)):
+            return probe.error(sliced, probe.run(probe.untied))
+    except AnalysisError:
+        return float("inf")
+
+
+def _sliced(probe: Probe, cuts: Sequence[Cut]) -> Tensor:
+    """Return the outputs of the slice, kept from `check_slice` where it is one of a single group."""
+    groups = [group for group, _, _ in cuts]
+    known = probe.slices.get((groups[0], cuts[0][1])) if len(cuts) == 1 else None
+    small = (
+        narrowed_copy(probe.module, groups, {group.name: kept for group, kept, _ in cuts}) if known is None else None
+    )
+    return probe.run(small) if known is None else known
+
+
+def without_units(probe: Probe, cuts: Sequence[Cut]) -> dict[str, Tensor]:
+    """Return the tensors of the untied network, full-sized, in which the dropped units of some groups say nothing new.
+
+    Args:
+        probe: The randomised network.
+        cuts: The groups that are cut, each with the units it keeps and a reading.
+    """
+    values: dict[str, Tensor] = {}
+    for group, kept, meaning in cuts:
+        for member in group.members:
+            for name, reads in _uses(probe, member):
+                tensor = values.get(name, probe.untied_tensors[name].detach().clone())
+                if meaning == "repeat":
+                    units = torch.arange(group.units) % kept
+                    tensor = tensor.index_select(member.dim, unit_positions(units, member.positions))
+                    values[name] = tensor * (kept / group.units) if reads else tensor
+                elif reads:
+                    values[name] = tensor
+                    dropped = (group.units - kept) * member.positions
+                    tensor.narrow(member.dim, kept * member.positions, dropped).zero_()
+    return values
+
+
+def _uses(probe: Probe, member: Member) -> Iterator[tuple[str, bool]]:
+    """Yield (name in the untied network, whether it reads the units) for every layer that holds a member's tensor."""
+    key = (member.tensor, member.dim)
+    holders = probe.wiring.holders.get(key, ())
+    for side in holders:
+        for (attribute, _), held in zip(side.tensors, side.keys, strict=True):
+            if held == key:
+                yield f"{side.path}.{attribute}" if side.path else attribute, side.role == "in"
+    if not holders:
+        yield member.tensor, False
+
+
+def _first_change(probe: Probe, cut: Cut) -> tuple[int, str]:
+    """Return where (call number, path) the slice first differs from the prefix of what the full network gives."""
+    group, kept, _ = cut
+    with replaced(probe.untied_tensors, without_units(probe, [cut])):
+        events = record(probe.untied, probe.inputs)
+    small = narrowed_copy(probe.module, [group], {group.name: kept})
+    found = first_difference(small, probe.inputs, events, lambda _path, new, old: is_prefix(new, old))
+    return found or (0, "")

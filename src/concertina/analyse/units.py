@@ -1,0 +1,82 @@
+"""Units of a group put in another order: on tensors, and as seen in what modules give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from concertina.analyse.events import is_close
+from concertina.analyse.layers import Key
+from concertina.types import Group, Member
+
+
+def unit_positions(units: Tensor, positions: int) -> Tensor:
+    """Return the positions that units own, run by run; (n,) -> (n * positions,).
+
+    Example:
+        >>> unit_positions(torch.tensor([2, 0]), 2)
+        tensor([4, 5, 0, 1])
+    """
+    return (units[:, None] * positions + torch.arange(positions)).reshape(-1)
+
+
+def cycles(group: Group, generator: torch.Generator, count: int = 2) -> Iterator[Tensor]:
+    """Yield random orders (units,) of a group, each one single cycle, so that every unit moves."""
+    for _ in range(count):
+        row = torch.randperm(group.units, generator=generator)
+        order = torch.empty_like(row)
+        order[row] = row.roll(1)
+        yield order
+
+
+def moved(
+    tensors: Mapping[str, Tensor], members: Iterable[Member], order: Tensor, without: Key | None = None
+) -> dict[str, Tensor]:
+    """Return the tensors that change when the units of some members are put in another order.
+
+    Args:
+        tensors: Tensor name -> tensor.
+        members: Tensor sides to reorder.
+        order: (units,) permutation: new unit `i` is old unit `order[i]`.
+        without: One tensor side that stays as it is.
+    """
+    values: dict[str, Tensor] = {}
+    for member in members:
+        tensor = values.get(member.tensor, tensors[member.tensor].detach())
+        if (member.tensor, member.dim) != without:
+            tensor = tensor.index_select(member.dim, unit_positions(order, member.positions))
+        values[member.tensor] = tensor
+    return values
+
+
+def reordered(order: Tensor, batch: int) -> Callable[[str, Tensor, Tensor], bool]:
+    """Return a rule for `first_difference`: equal tensors, or equal but for the order of the units, may stand."""
+    return lambda _path, new, old: is_close(new, old) or is_reordered(new, old, order, batch)
+
+
+def is_reordered(new: Tensor, old: Tensor, order: Tensor, batch: int) -> bool:
+    """Return whether `new` is `old` with the units along one of its dims in another order.
+
+    Args:
+        new: Any tensor.
+        old: A tensor, (batch, ...), or with the batch and the units in one dim, (batch * units, ...).
+        order: (units,) new unit `i` is old unit `order[i]`.
+        batch: Entries in the batch.
+    """
+    if new.shape != old.shape:
+        return False
+    for dim, size in enumerate(old.shape):
+        for outer in {1, batch}:
+            if size and size % (outer * len(order)) == 0:
+                run = size // (outer * len(order))
+                blocks = old.unflatten(dim, (outer, len(order) * run))
+                if is_close(new, blocks.index_select(dim + 1, unit_positions(order, run)).flatten(dim, dim + 1)):
+                    return True
+    return False
+
+
+def is_bias(tensor: str) -> bool:
+    """Return whether a tensor's name says that it is a bias."""
+    return tensor.endswith("bias")

@@ -1,0 +1,64 @@
+"""The judge: what a group must pass on a randomised network before anyone believes in it.
+
+propose   whoever proposed it is not believed; layers without a rule end it here
+permute   reordering the units on all members at once changes nothing
+control   reordering on all members but one changes something, and no part of the group is whole by itself
+slice     with a part of the units the network runs and its outputs keep their shape
+meaning   the slice computes what the full network computes when the dropped units are silent, or repeat others
+jointly   all of that for all groups together (`jointly.py`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from concertina.analyse.cut import check_slice
+from concertina.analyse.meaning import Meaning, check_meaning
+from concertina.analyse.permute import check_control, check_permutation
+from concertina.analyse.probe import Probe
+from concertina.types import Group
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What verification found out about one group."""
+
+    group: Group
+    """The group, rigid with the first step that failed, or elastic with all its declared sizes."""
+    meaning: Meaning = "mask"
+    """The reading under which its slices mean what they should."""
+
+
+def verify_group(probe: Probe, group: Group) -> Verdict:
+    """Return the verdict on a proposed group, by the steps permute, control, slice and meaning.
+
+    Args:
+        probe: The randomised network.
+        group: A proposal; one that is rigid already stays as it is.
+
+    Source: PROTOTYPE section 1 (ours).
+    """
+    for step in (check_permutation, check_control, check_slice):
+        if group.rigid:
+            return Verdict(group)
+        group = step(probe, group)
+    return Verdict(group) if group.rigid else Verdict(*check_meaning(probe, group))
+
+
+def verify_first(probe: Probe, alternatives: Iterable[Group]) -> Verdict:
+    """Return the verdict on the first of some alternatives that can be reordered, or else on the very first.
+
+    Args:
+        probe: The randomised network.
+        alternatives: Readings of one proposal, the likeliest first, at least one.
+    """
+    first: Group | None = None
+    for group in alternatives:
+        tried = group if group.rigid else check_permutation(probe, group)
+        if not tried.rigid:
+            return verify_group(probe, group)
+        first = first or tried
+    if first is None:
+        raise ValueError("a proposal needs at least one reading")
+    return Verdict(first)

@@ -1,0 +1,88 @@
+"""The one shape of an axis: a way in which a network can be made smaller.
+
+An axis turns what `analyse` found into dims. A dim lists the tensor sides that follow it, and that list is all that
+the builder, the cost model and the file need. An axis only adds what a list cannot say: how the units are ordered,
+what has to be prepared, and which declared sizes or modules change.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from concertina.registry import Registry
+from concertina.types import Dim, Graph, Scores, SubnetSpec
+
+
+@dataclass(frozen=True)
+class AxisTags:
+    """What an axis can do, for the support table and the contract suite."""
+
+    ordered: bool
+    """Whether a smaller choice is a prefix of a larger one."""
+    changes_shape: bool
+    """Whether the shapes of tensors change."""
+    needs_attach: bool
+    """Whether the core must be prepared before dims exist (factorised, quantised)."""
+    exportable: bool
+    """Whether a subnet is an ordinary network that exporters take."""
+
+
+class Axis(ABC):
+    """A way to make a network smaller; final classes only, found through `AXES`."""
+
+    name: str
+    tags: AxisTags
+
+    @abstractmethod
+    def dims(self, graph: Graph) -> list[Dim]:
+        """Return the dims this axis offers on `graph`."""
+
+    @abstractmethod
+    def order(self, graph: Graph, scores: Scores) -> dict[str, Tensor]:
+        """Return group name -> permutation (units,) that puts the units in falling importance."""
+
+    @abstractmethod
+    def attach(self, module: nn.Module, graph: Graph) -> None:
+        """Prepare `module` in place so that the dims exist on it."""
+
+    @abstractmethod
+    def view(self, dims: tuple[Dim, ...], spec: SubnetSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of the subnet: views of `tensors`, those that are gone left out."""
+
+    @abstractmethod
+    def slim(self, module: nn.Module, dims: tuple[Dim, ...], spec: SubnetSpec) -> None:
+        """Change in place what a subnet built on the viewed tensors must declare or leave out."""
+
+
+AXES: Registry[type[Axis]] = Registry("axis")
+
+
+def narrow(dim: Dim, choice: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `tensors` with every side of `dim` cut to its first `choice` units.
+
+    Args:
+        dim: A dim that sizes its tensors.
+        choice: Units kept.
+        tensors: Tensor name -> tensor whose side `member.dim` is at least choice * positions long.
+
+    Returns:
+        The same names; changed ones are prefix views with gradient flow to the original.
+
+    Example:
+        >>> import torch
+        >>> from concertina.types import Dim, Member
+        >>> dim = Dim("width:a", "width", "a", (1, 2), (Member("w", 0, "out", positions=3),))
+        >>> narrow(dim, 1, {"w": torch.zeros(6, 4)})["w"].shape
+        torch.Size([3, 4])
+    """
+    cut = dict(tensors)
+    for member in dim.members:
+        tensor = cut.get(member.tensor)
+        if tensor is not None and tensor.shape[member.dim] != choice * member.positions:
+            cut[member.tensor] = torch.narrow(tensor, member.dim, 0, choice * member.positions)
+    return cut

@@ -1,0 +1,69 @@
+"""The command line, one file a verb. Add one: write the file, add its line to `VERBS`.
+
+A verb's file holds a frozen dataclass of options and a function `run(options)`. Nothing that costs time is imported at
+the top of these files, so that every `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from concertina.cli import demo, export, extract, fit, inspect, measure, methods, report
+from concertina.cli.options import command, version
+from concertina.cli.outcome import reported
+
+__all__ = ["VERBS", "build_app", "main"]
+
+VERBS = (inspect, fit, measure, extract, export, report, demo, methods)
+"""Modules of the verbs, in the order of `concertina --help`."""
+
+
+def build_app() -> typer.Typer:
+    """Return the command line as a typer application."""
+    app = typer.Typer(name="concertina", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+    @app.callback(epilog="Example: concertina demo")
+    def concertina(
+        show_version: Annotated[
+            bool, typer.Option("--version", help="Print the version and leave.", callback=version, is_eager=True)
+        ] = False,
+    ) -> None:
+        """Turn one pre-trained PyTorch network into a whole family of networks in one safe file."""
+
+    for verb in VERBS:
+        name = verb.__name__.rpartition(".")[2]
+        decorate = app.command(name, short_help=_in_short(verb), epilog=f"Example: {verb.EXAMPLE}")
+        decorate(command(verb.Options, verb.run))
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Words after the program's name; those of this process when left out.
+
+    Returns:
+        0 ok, 1 a check or bound failed, 2 bad usage or input, 3 internal error, 130 interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    return reported(lambda: _run(words), debug="--debug" in words)
+
+
+def _in_short(verb: ModuleType) -> str:
+    """Return what a verb's file says of it on its first line."""
+    said = (verb.__doc__ or "").split("\n")[0].partition(": ")[2]
+    return said[:1].upper() + said[1:]
+
+
+def _run(words: list[str]) -> int:
+    program = typer.main.get_command(build_app())
+    with program.make_context("concertina", words) as context:
+        code = program.invoke(context)
+    sys.stdout.flush()
+    return code or 0

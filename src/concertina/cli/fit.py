@@ -1,0 +1,158 @@
+"""`concertina fit`: from one network and data to a family file."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from concertina.cli.console import Console
+from concertina.cli.facts import of_file, point_table
+from concertina.cli.inputs import check_data, check_output, fractions
+from concertina.cli.options import Common
+from concertina.cli.outcome import resumable
+from concertina.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from concertina.family.options import FitOptions
+
+EXAMPLE = (
+    "concertina fit zoo:digits-cnn --data zoo:digits@train --validation zoo:digits@validation -o digits.concertina"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Options of `concertina fit`."""
+
+    source: Annotated[str, typer.Argument(metavar="[SOURCE]", help="The network: zoo:NAME.", show_default=False)] = ""
+    arch: Annotated[str, typer.Option(metavar="NAME", help="The network, as an option instead of SOURCE.")] = ""
+    weights: Annotated[
+        str, typer.Option(metavar="FILE", help="Its weights (safetensors); packaged ones when left out.")
+    ] = ""
+    data: Annotated[
+        str,
+        typer.Option(metavar="DATA", help="Training data: FILE.npz, .parquet, .csv, a folder, zoo:NAME; with @PART."),
+    ]
+    validation: Annotated[
+        str, typer.Option(metavar="DATA", help="Held-out data to measure on; without it only costs are known.")
+    ] = ""
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Family file to write.")]
+    points: Annotated[str, typer.Option(metavar="LIST", help="Operating points as shares of the network's MACs.")] = (
+        "0.1,0.25,0.5,0.75,1.0"
+    )
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="How the family is trained.")] = "sandwich"
+    criterion: Annotated[str, typer.Option(metavar="NAME", help="What makes a channel important.")] = "taylor"
+    epochs: Annotated[float, typer.Option(min=0.0, help="Passes over the training data; 0 only calibrates.")] = 4.0
+    batch_size: Annotated[int, typer.Option(min=2, help="Samples in a training step.")] = 128
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Largest learning rate of the schedule.")] = 0.02
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal results.")] = 0
+    device: Annotated[str, typer.Option(metavar="NAME", help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu"
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32 or bfloat16.")] = (
+        "float32"
+    )
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run of the same command stopped.")
+    ] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace FILE when it is there already.")] = False
+
+    @property
+    def network(self) -> str:
+        """The network's name, from either place."""
+        return self.source or self.arch
+
+    @property
+    def checkpoint(self) -> Path:
+        """File that holds the run's state while it goes on."""
+        return Path(f"{self.output}.fit")
+
+
+def run(options: Options) -> None:
+    """Turn a pre-trained network and data into a family of networks in one file.
+
+    Sorts and verifies channels and blocks, trains all operating points together, measures each on the
+    validation data and writes the file. Ctrl-C is safe: run the same command with --resume to go on.
+    """
+    shares = check(options)
+    from concertina.family import fit
+    from concertina.load import load, open_data
+
+    console = Console(options)
+    with console.progress() as progress, resumable(_how_to_resume()):
+        core = load(options.network, weights=options.weights or None)
+        train, validation = (
+            open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=progress)
+            if text
+            else None
+            for text in (options.data, options.validation)
+        )
+        family = fit(
+            core,
+            train,
+            validation,
+            points=shares,
+            progress=progress,
+            **_settings(options),
+        )
+        family.save(options.output)
+    options.checkpoint.unlink(missing_ok=True)
+    data = of_file(options.output)
+    console.result(data, point_table(data["points"]))
+    console.remark(f"wrote {options.output}; next: concertina report {shlex.quote(str(options.output))}")
+
+
+def check(options: Options) -> tuple[float, ...]:
+    """Refuse wrong options before anything slow is loaded; return the points as shares.
+
+    Raises:
+        InputError: An option is wrong; the text says which and what is allowed.
+    """
+    if bool(options.source) == bool(options.arch):
+        asked = f"{options.source} and {options.arch}" if options.source else "none"
+        raise InputError("network", asked=asked, allowed="one", do="Give SOURCE or --arch, such as zoo:digits-cnn.")
+    shares = fractions(options.points)
+    check_output(options.output, replace=options.yes or options.resume)
+    if options.checkpoint.exists() and not (options.yes or options.resume):
+        do = "Give --resume to go on with it, or --yes to begin anew."
+        raise StorageError(f"'{options.checkpoint}' holds an unfinished run", do=do)
+    for text in filter(None, (options.data, options.validation)):
+        check_data(text)
+    _check_names(options)
+    return shares
+
+
+def _check_names(options: Options) -> None:
+    from concertina.family.options import train_settings
+    from concertina.load import ZOO
+    from concertina.score import CRITERIA
+    from concertina.train import RECIPES
+
+    CRITERIA.entry(options.criterion)
+    RECIPES.entry(options.recipe)
+    if options.network.startswith("zoo:"):
+        ZOO.entry(options.network.removeprefix("zoo:"))
+    train_settings(_settings(options))
+
+
+def _settings(options: Options) -> FitOptions:
+    return {
+        "recipe": options.recipe,
+        "criterion": options.criterion,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "seed": options.seed,
+        "device": options.device,
+        "dtype": options.dtype,
+        "checkpoint": options.checkpoint,
+        "resume": options.resume,
+    }
+
+
+def _how_to_resume() -> str:
+    words = [word for word in sys.argv[1:] if word not in ("--resume", "--yes", "-y")]
+    return f"to go on: {shlex.join(['concertina', *words, '--resume'])}"

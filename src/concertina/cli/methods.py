@@ -1,0 +1,36 @@
+"""`concertina methods`: which published methods are built in, and what shows that they work."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from concertina.cli.console import Console, table
+from concertina.cli.options import Common
+
+EXAMPLE = "concertina methods --status works"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Options of `concertina methods`."""
+
+    status: Annotated[str, typer.Option(metavar="STATUS", help="Only methods that are: none, part or works.")] = ""
+    family: Annotated[str, typer.Option(metavar="LETTER", help="Only methods of one family, such as W for width.")] = ""
+
+
+def run(options: Options) -> None:
+    """List the published methods that Concertina follows, with verb, status and evidence.
+
+    works: a test or a measured record shows it. part: something of it is built. none: not yet.
+    """
+    from concertina.methods import FAMILIES, STATUSES, choose, load_methods
+
+    chosen = choose(load_methods(), status=options.status, family=options.family)
+    console = Console(options)
+    titles = ("id", "family", "status", "verb", "capability", "evidence")
+    rows = [(m.id, FAMILIES[m.family], m.status, m.verb, m.capability, "; ".join(m.evidence)) for m in chosen]
+    counts = ", ".join(f"{sum(m.status == status for m in chosen)} {status}" for status in STATUSES)
+    console.result([asdict(method) for method in chosen], table(titles, rows), f"{len(chosen)} methods: {counts}")

@@ -1,0 +1,146 @@
+"""Every error a user can meet, as one tree.
+
+ConcertinaError
+├── InputError              what was given cannot be used          (exit code 2)
+│   ├── LoadError           a network, weights or architecture
+│   ├── DataError           a data file, batch or label
+│   ├── SpecError           a subnet spec, dim or choice
+│   ├── BudgetError         a budget that no operating point fits
+│   ├── PointError          a position that is no operating point
+│   ├── UnknownNameError    a name that no registry holds
+│   ├── ExtraError          an optional package that is not installed
+│   └── ViewError           a use that would write through a view
+├── FormatError             a file that is not a sound artifact    (exit code 2)
+│   ├── MagicError          not a concertina file at all
+│   ├── HeaderError         header too large, not JSON, or not as the format says
+│   ├── LayoutError         stages overlap, leave a hole or miss the end
+│   ├── DtypeError, ShapeError, TruncatedError, HashError, VersionError
+├── AnalysisError           a network that cannot be analysed      (exit code 2)
+├── TrainingError           training that cannot go on (NaN loss)  (exit code 1)
+├── ExportError             a file that computes something else    (exit code 1)
+├── ResumeError             a checkpoint of another run            (exit code 2)
+└── StorageError            the disk refuses (no space, no right)  (exit code 2)
+"""
+
+from __future__ import annotations
+
+
+class ConcertinaError(Exception):
+    """Root of all errors that Concertina raises on purpose.
+
+    Args:
+        where: What is wrong and where: a layer's path, a file, a spec.
+        asked: What was asked for or found.
+        allowed: What would have been right.
+        do: What the user can do about it.
+
+    Example:
+        >>> print(SpecError("width of 'conv1'", asked="13", allowed="8, 16", do="Use 16."))
+        width of 'conv1': got 13; allowed: 8, 16. Use 16.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, *, asked: str = "", allowed: str = "", do: str = "") -> None:
+        self.where, self.asked, self.allowed, self.do = where, asked, allowed, do
+        parts = [part for part in (f"got {asked}" if asked else "", f"allowed: {allowed}" if allowed else "") if part]
+        text = where + (": " + "; ".join(parts) if parts else "")
+        if not text.endswith((".", "!", "?")):
+            text += "."
+        super().__init__(f"{text} {do}".strip())
+
+
+class InputError(ConcertinaError, ValueError):
+    """What was given cannot be used."""
+
+
+class LoadError(InputError):
+    """A network, its weights or its architecture cannot be loaded."""
+
+
+class DataError(InputError):
+    """A data file, a batch or a label cannot be used."""
+
+
+class SpecError(InputError):
+    """A subnet spec names an unknown dim or a choice that is not there."""
+
+
+class BudgetError(InputError):
+    """No operating point fits the budget."""
+
+
+class PointError(InputError):
+    """A position of the growth order that is no operating point."""
+
+
+class UnknownNameError(InputError):
+    """A name that the registry asked does not hold."""
+
+
+class ExtraError(InputError):
+    """Something needs an optional package that is not installed."""
+
+
+class ViewError(InputError):
+    """A use of a view subnet that would write into the family's shared storage."""
+
+
+class FormatError(ConcertinaError):
+    """A file is not a sound artifact."""
+
+
+class MagicError(FormatError):
+    """The file is no Concertina artifact at all."""
+
+
+class HeaderError(FormatError):
+    """The header is too large, is not JSON, or is not what the format says."""
+
+
+class LayoutError(FormatError):
+    """Stages overlap, leave a hole, or do not end where the file ends."""
+
+
+class DtypeError(FormatError):
+    """A stage or tensor has a dtype that the format does not allow."""
+
+
+class ShapeError(FormatError):
+    """A tensor's shape and its bytes do not agree."""
+
+
+class TruncatedError(FormatError):
+    """The file ends before what was asked for."""
+
+
+class HashError(FormatError):
+    """Bytes are not those that were written."""
+
+
+class VersionError(FormatError):
+    """The format version is not one that this release reads."""
+
+
+class AnalysisError(ConcertinaError):
+    """A network cannot be analysed."""
+
+
+class TrainingError(ConcertinaError):
+    """Training cannot go on."""
+
+    exit_code = 1
+
+
+class ExportError(ConcertinaError):
+    """A subnet cannot be exported, or the exported file does not compute what the subnet does."""
+
+    exit_code = 1
+
+
+class ResumeError(ConcertinaError):
+    """A checkpoint belongs to another run."""
+
+
+class StorageError(ConcertinaError):
+    """The disk refuses: no space left, no permission, not a directory."""

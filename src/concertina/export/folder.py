@@ -1,0 +1,156 @@
+"""Extract: one subnet as usual files that need no Concertina to load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from concertina.errors import StorageError
+from concertina.nest import materialize
+from concertina.types import Point, Space
+
+WEIGHTS, PLAN, PROGRAM = "model.safetensors", "slim.json", "model.pt2"
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What an extraction wrote."""
+
+    folder: Path
+    files: tuple[str, ...]
+    """Names of the files in the folder."""
+    program_refused: str = ""
+    """Why there is no `model.pt2`; empty when there is one."""
+
+
+def extract(
+    subnet: nn.Module,
+    example_inputs: Sequence[Tensor],
+    folder: Path,
+    *,
+    space: Space,
+    point: Point,
+    facts: Mapping[str, Any],
+) -> Extracted:
+    """Write a subnet as `model.safetensors`, `slim.json` and, where torch can export it, `model.pt2`.
+
+    `slim.json` says what to change on the full architecture so that the weights load: the declared sizes of each
+    module, and the blocks to take out. `model.pt2` is a whole program for `torch.export.load`.
+
+    Args:
+        subnet: A subnet, view or copy.
+        example_inputs: What it is called with, each (batch, ...).
+        folder: Where to write; made when missing. Files of an earlier extraction are replaced together.
+        space: The family's dims.
+        point: The operating point the subnet belongs to.
+        facts: Further plain facts for `slim.json` (class names, preprocessing, source).
+
+    Raises:
+        StorageError: The disk refuses, or the folder holds something else.
+    """
+    free = materialize(subnet)
+    _check_target(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            refused = _write_all(free, example_inputs, staging, _plan(free, space, point, facts))
+            names = _replace(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}", asked=error.strerror or str(error)) from error
+    return Extracted(folder, names, refused)
+
+
+def _check_target(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is a file", allowed="a folder")
+    strangers = (
+        sorted(p.name for p in folder.iterdir() if p.name not in (WEIGHTS, PLAN, PROGRAM)) if folder.exists() else []
+    )
+    if strangers:
+        raise StorageError(
+            f"folder {folder} holds other files", asked=", ".join(strangers[:4]), do="Name a new folder."
+        )
+
+
+def _write_all(free: nn.Module, inputs: Sequence[Tensor], staging: Path, plan: Mapping[str, Any]) -> str:
+    tensors, aliases = _unique_tensors(free)
+    save_file(tensors, staging / WEIGHTS, metadata={"format": "pt"})
+    refused = _export(free, inputs, staging / PROGRAM)
+    text = json.dumps({**plan, "aliases": aliases, "program": refused or PROGRAM}, indent=1, sort_keys=True)
+    (staging / PLAN).write_text(text + "\n", encoding="utf-8")
+    return refused
+
+
+def _replace(staging: Path, folder: Path) -> tuple[str, ...]:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = tuple(sorted(path.name for path in staging.iterdir()))
+    for stale in {WEIGHTS, PLAN, PROGRAM} - set(names):
+        (folder / stale).unlink(missing_ok=True)
+    for name in names:
+        (staging / name).replace(folder / name)
+    return names
+
+
+def _unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the state dict with each tied tensor once, and alias -> name for the others."""
+    first: dict[int, str] = {}
+    tensors, aliases = {}, {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in first:
+            aliases[name] = first[id(tensor)]
+        else:
+            first[id(tensor)] = name
+            tensors[name] = tensor.detach().contiguous()
+    return tensors, aliases
+
+
+def _plan(module: nn.Module, space: Space, point: Point, facts: Mapping[str, Any]) -> dict[str, Any]:
+    removed = [dim.target for dim in space.dims if dim.is_gate and point.spec[dim.name] == 0]
+    gone = tuple(f"{path}." for path in removed)
+    sizes: dict[str, dict[str, Any]] = {}
+    for dim in space.dims:
+        for attribute in dim.attributes:
+            if attribute.module not in removed and not attribute.module.startswith(gone):
+                value = getattr(module.get_submodule(attribute.module), attribute.attribute)
+                sizes.setdefault(attribute.module, {})[attribute.attribute] = (
+                    list(value) if isinstance(value, tuple) else value
+                )
+    return {
+        "format": "concertina-slim",
+        "version": 1,
+        "point": point.name,
+        "macs": point.macs,
+        "params": point.params,
+        "sizes": sizes,
+        "removed_blocks": removed,
+        **facts,
+    }
+
+
+def _export(module: nn.Module, inputs: Sequence[Tensor], path: Path) -> str:
+    """Write a `.pt2` with a free batch size and return "", or return why torch cannot."""
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: batch} for _ in inputs)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.save(torch.export.export(module, tuple(inputs), dynamic_shapes=shapes), path)
+    except Exception as error:  # the exporter may raise anything: the reason goes into the plan
+        path.unlink(missing_ok=True)
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+    return ""

@@ -1,0 +1,38 @@
+"""Files appear whole or not at all: written and checked in a hidden folder beside their place, then moved."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from concertina.errors import StorageError
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """Give a folder beside `target` to write into; it is gone afterwards.
+
+    Args:
+        target: What will be written; its folder is made where it is missing.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}", asked=error.strerror or str(error)) from error
+
+
+def move_into(folder: Path, files: Sequence[Path]) -> tuple[Path, ...]:
+    """Move files into `folder`, which is made where it is missing, and return where they are now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tuple(file.replace(folder / file.name) for file in files)

@@ -1,0 +1,18 @@
+"""What users hold: fit a family, open one, take any size of it."""
+
+from concertina.family.family import Evidence, Family
+from concertina.family.finish import measure_family
+from concertina.family.fit import DEFAULT_POINTS, fit, prepare
+from concertina.family.opening import open
+from concertina.family.rivals import measure_rivals
+
+__all__ = [
+    "DEFAULT_POINTS",
+    "Evidence",
+    "Family",
+    "fit",
+    "measure_family",
+    "measure_rivals",
+    "open",
+    "prepare",
+]

@@ -1,0 +1,124 @@
+"""After training: statistics for every point, and figures for everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from concertina.errors import DataError
+from concertina.family.family import Evidence, Family
+from concertina.load.data import TensorData, batches, check_fits
+from concertina.measure.quality import Quality, churn, evaluate
+from concertina.nest import Supernet
+from concertina.objective.base import Task
+from concertina.train import Reporter, calibrate
+from concertina.train.calibrate import shared_statistics
+from concertina.types import Core, Point, Record
+
+CALIBRATION_SAMPLES = 4096
+BATCH = 128
+
+
+def calibrate_points(supernet: Supernet, task: Task, data: TensorData, progress: Reporter | None = None) -> None:
+    """Recompute the normalisation statistics of every point on training data, augmented as in training, in place.
+
+    Statistics of unaugmented images cost a network trained on augmented ones points of accuracy: 88.5 instead of 91.2%
+    for the CIFAR ResNet-20 itself.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sample = sample_of(data, CALIBRATION_SAMPLES, 0)
+    seen = [task.augment(batch, generator) for batch in batches(sample, BATCH)]
+    for done, (name, point) in enumerate(list(supernet.points.items())):
+        if progress is not None:
+            progress("calibrating", done / len(supernet.points))
+        private = supernet.private[name]
+        fresh = calibrate(supernet, point.spec, private or shared_statistics(supernet), task, seen)
+        if private:
+            supernet.private[name] = fresh
+        else:
+            with torch.no_grad():
+                for key, tensor in shared_statistics(supernet).items():
+                    tensor.copy_(fresh[key])
+
+
+def measure_family(
+    family: Family,
+    core: Core | None,
+    data: TensorData,
+    *,
+    points: Sequence[str] = (),
+    progress: Reporter | None = None,
+    seed: int | None = None,
+) -> list[Record]:
+    """Measure quality and cost of points, and of the core where it is at hand; keep the Records and return them.
+
+    Args:
+        family: The family; its points get headline figures.
+        core: The core as loaded, to be measured on the same data; its predictions are kept.
+        data: Held-out data.
+        points: Names of the points; all unless said.
+        progress: Told now and then where the run stands.
+        seed: Seed of the run, noted in the Records.
+    """
+    check_fits(data, family.core if core is None else core)
+    task, records = family.task, []
+    if core is not None:
+        quality = evaluate(core.module, task, batches(data, BATCH), spec="core", data=data.fingerprint)
+        records += quality.records
+        predictions = tuple(quality.rows["prediction"].tolist()) if "prediction" in quality.rows else ()
+        family.evidence = Evidence(family.records, predictions, family.evidence.provenance)
+    wanted = [point for point in family.points if not points or point.name in points]
+    for done, point in enumerate(wanted):
+        if progress is not None:
+            progress("measuring", done / len(wanted))
+        module = family.view(point.name)
+        quality = evaluate(module, task, batches(data, BATCH), spec=point.spec.text, data=data.fingerprint)
+        family.supernet.set_metrics(point.name, headline(quality.records, task))
+        records += [*quality.records, *_churn_of(family, quality, records, data), *cost_records(point)]
+    if seed is not None:
+        records = [replace(record, seed=seed) for record in records]
+    family.add_records(records)
+    return records
+
+
+def _churn_of(family: Family, quality: Quality, new: Sequence[Record], data: TensorData) -> list[Record]:
+    """Return a point's churn against the core where the core's predictions on this data are known."""
+    reference = family.evidence.core_predictions
+    known = any(r.spec == "core" and r.data == data.fingerprint for r in (*family.records, *new))
+    if not known or "prediction" not in quality.rows or len(reference) != len(data):
+        return []
+    return [
+        churn(
+            quality.rows["prediction"],
+            torch.tensor(reference),
+            spec=quality.records[0].spec,
+            data=data.fingerprint,
+        )
+    ]
+
+
+def headline(records: Sequence[Record], task: Task) -> dict[str, float]:
+    """Return the figures that stand beside a point's name: the task's metric and its worst class."""
+    wanted = (task.metric.name, "worst_class_recall")
+    return {record.metric: record.value for record in records if record.metric in wanted}
+
+
+def cost_records(point: Point) -> list[Record]:
+    """Return the computed costs of a point as Records."""
+    figures = (
+        ("macs", point.macs, "MACs"),
+        ("params", point.params, "parameters"),
+        ("size_bytes", point.size_bytes, "bytes"),
+    )
+    return [Record(point.spec.text, name, float(value), unit) for name, value, unit in figures]
+
+
+def sample_of(data: TensorData, count: int, seed: int) -> TensorData:
+    """Return up to `count` samples chosen by the seed, in a shuffled order."""
+    chosen: Tensor = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:count]
+    if len(chosen) < 2:
+        raise DataError("data for rating and calibration", asked=f"{len(chosen)} samples", allowed="2 or more")
+    return data.subset(chosen)

@@ -1,0 +1,150 @@
+"""Fit: one pre-trained network and data in, a family out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from concertina.analyse import analyse
+from concertina.family.family import Evidence, Family
+from concertina.family.finish import BATCH, calibrate_points, measure_family, sample_of
+from concertina.family.options import FitOptions, task_of, train_settings
+from concertina.load.data import TensorData, as_data, batches, check_fits
+from concertina.measure.cost import CostModel
+from concertina.measure.machine import machine_fingerprint, versions
+from concertina.nest import Supernet, choose_points, nest
+from concertina.objective.base import Task
+from concertina.score import score
+from concertina.train import RECIPES, Reporter, Trainer, TrainSettings, labelled, num_steps, train
+from concertina.types import Core
+
+DEFAULT_POINTS = (0.1, 0.25, 0.5, 0.75, 1.0)
+SCORE_SAMPLES = 1024
+SCORE_BATCH = 32
+
+
+@dataclass
+class Preparation:
+    """A family before training: what `prepare` made, and the data it will be trained on."""
+
+    family: Family
+    supernet: Supernet
+    task: Task
+    train_data: TensorData
+
+
+def fit(
+    core: Core,
+    train_data: Any,
+    validation: Any = None,
+    *,
+    points: Sequence[float] = DEFAULT_POINTS,
+    progress: Reporter | None = None,
+    **options: Unpack[FitOptions],
+) -> Family:
+    """Turn a pre-trained network into a family of nested networks.
+
+    Args:
+        core: The network, from `load`.
+        train_data: A torch Dataset or an iterable of batches; tensors of shape (batch, ...).
+        validation: The same kind, held out; without it nothing is measured but cost.
+        points: Operating points as shares of the core's MACs; 1.0 is always among them.
+        progress: Told now and then where the run stands.
+        **options: See `FitOptions`: recipe="sandwich", criterion="taylor", epochs=4, seed=0, device="cpu",
+            dtype="float32", checkpoint=, resume= and more.
+
+    Returns:
+        The family, trained, calibrated and measured.
+
+    Raises:
+        ConcertinaError: Something in the network, data or options cannot be used; the text says what to do.
+    """
+    started, settings = time.monotonic(), train_settings(options)
+    held = None if validation is None else as_data(validation, core.class_names)
+    if held is not None:
+        check_fits(held, core)
+    ready = prepare(core, train_data, points=points, progress=progress, **options)
+    spent = _train(ready, settings, options, progress) if settings.epochs > 0 else 0
+    calibrate_points(ready.supernet, ready.task, ready.train_data, progress)
+    family = ready.family
+    family.evidence = Evidence((), (), _provenance(settings, options, ready.train_data, spent, started))
+    if held is not None:
+        measure_family(family, core, held, progress=progress, seed=settings.seed)
+    return family
+
+
+def _train(ready: Preparation, settings: TrainSettings, options: FitOptions, progress: Reporter | None) -> int:
+    """Train the points and return the MACs it took."""
+    recipe, checkpoint = options.get("recipe", "sandwich"), options.get("checkpoint")
+    steps = num_steps(ready.train_data, settings)
+    trainer = Trainer(ready.supernet, ready.task, steps=steps, recipe=recipe, settings=settings)
+    train(
+        trainer,
+        ready.train_data,
+        recipe=recipe,
+        checkpoint=Path(checkpoint) if checkpoint else None,
+        resume=options.get("resume", False),
+        progress=progress,
+    )
+    ready.supernet.to("cpu")
+    return trainer.macs_spent
+
+
+def _provenance(
+    settings: TrainSettings, options: FitOptions, data: TensorData, macs_spent: int, started: float
+) -> dict[str, str]:
+    return {
+        "recipe": options.get("recipe", "sandwich"),
+        "criterion": options.get("criterion", "taylor"),
+        "epochs": f"{settings.epochs:g}",
+        "learning rate": f"{settings.learning_rate:g}",
+        "batch size": str(settings.batch_size),
+        "seed": str(settings.seed),
+        "dtype": settings.dtype,
+        "training data": data.fingerprint,
+        "training MACs": str(macs_spent),
+        "seconds": f"{time.monotonic() - started:.0f}",
+        "machine": machine_fingerprint(),
+        "versions": versions(),
+    }
+
+
+def prepare(
+    core: Core,
+    train_data: Any,
+    *,
+    points: Sequence[float] = DEFAULT_POINTS,
+    progress: Reporter | None = None,
+    **options: Unpack[FitOptions],
+) -> Preparation:
+    """Analyse, rate and sort a core, and lay out its operating points; nothing is trained yet.
+
+    Args and errors as for `fit`. Use it with `Trainer` inside a training loop of your own.
+    """
+    tell = progress or (lambda _stage, _done: None)
+    settings = train_settings(options)
+    task = task_of(core, options)
+    recipe = RECIPES.get(options.get("recipe", "sandwich"))()
+    data = as_data(train_data, core.class_names)
+    data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels)
+    check_fits(data, core)
+    task.check(tuple(tensor[: BATCH * 8] for tensor in data.tensors))
+    tell("verifying groups", 0.0)
+    graph = analyse(core, seed=settings.seed, progress=lambda _what, done: tell("verifying groups", done))
+    tell("rating channels and blocks", 0.0)
+    sample = sample_of(data, SCORE_SAMPLES, settings.seed)
+    scores = score(
+        core,
+        graph,
+        task,
+        list(batches(sample, SCORE_BATCH)),
+        criterion=options.get("criterion", "taylor"),
+        seed=settings.seed,
+        data_fingerprint=sample.fingerprint,
+    )
+    supernet = nest(core, graph, scores, CostModel.of)
+    choose_points(supernet, points)
+    return Preparation(Family(core, supernet, graph=graph, task=task), supernet, task, data)

@@ -1,0 +1,92 @@
+"""Points of a family in other runtimes: exported as files, or made ready to be timed."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from concertina.errors import UnknownNameError
+from concertina.export import EAGER, EXPORTERS, RealInputs, ToExport, export_point, runtimes
+from concertina.measure.latency import Runner, module_runner
+from concertina.types import Point
+
+if TYPE_CHECKING:
+    from concertina.family.family import Family
+    from concertina.load.data import TensorData
+
+CLASSIFICATION = "classification"
+
+
+def to_export(family: Family, point: Point) -> ToExport:
+    """Return an operating point as exporters take it, with the facts that its file carries along."""
+    core = family.core
+    facts = {
+        "point": point.name,
+        "spec": point.spec.text,
+        "source": core.source,
+        "task": core.task,
+        "class_names": json.dumps(core.class_names),
+        "preprocess": json.dumps(asdict(core.preprocess)),
+        "licence": core.licence,
+    }
+    return ToExport(point.name, family.view(point.name), core.example_inputs, facts)
+
+
+def real_inputs(family: Family, data: TensorData) -> RealInputs:
+    """Return data as exported files are compared on it: with the first choice where the task has classes."""
+    return RealInputs(family.task.inputs(data.tensors), top1=family.core.task == CLASSIFICATION)
+
+
+@contextmanager
+def point_runners(family: Family, runtime: str, inputs: Sequence[Tensor], threads: int) -> Iterator[dict[str, Runner]]:
+    """Give point name -> runner in a runtime, for `measure.latency`; exported files are gone afterwards.
+
+    Args:
+        family: The family.
+        runtime: "eager" for torch itself, or the name of an exporter.
+        inputs: What a call computes on, each (batch, ...).
+        threads: Threads of a call. (In eager mode torch's own setting counts.)
+
+    Raises:
+        UnknownNameError: No such runtime.
+        ExtraError: The runtime is not installed.
+        ExportError: A point cannot be exported or comes out wrong.
+    """
+    check_runtime(runtime)
+    if runtime == EAGER:
+        yield {point.name: module_runner(family.view(point.name), *inputs) for point in family.points}
+        return
+    exporter = EXPORTERS.get(runtime)()
+    with tempfile.TemporaryDirectory(prefix="concertina-", ignore_cleanup_errors=True) as folder:
+        runners = {}
+        for place, point in enumerate(family.points):
+            path = Path(folder) / f"{place}{exporter.suffix}"
+            made = export_point(runtime, to_export(family, point), path)
+            runners[point.name] = exporter.load(made.files[0], threads).runner(*inputs)
+        yield runners
+
+
+def check_runtime(runtime: str) -> None:
+    """Refuse a runtime that is not known or not installed.
+
+    Raises:
+        UnknownNameError: No such runtime.
+        ExtraError: It is not installed.
+    """
+    if runtime not in runtimes():
+        raise UnknownNameError("unknown runtime", asked=repr(runtime), allowed=", ".join(runtimes()))
+    if runtime != EAGER:
+        EXPORTERS.get(runtime)().require()
+
+
+def repeated(tensor: Tensor, batch: int) -> Tensor:
+    """Return a batch of `batch` rows made of the rows of `tensor` (rows, ...)."""
+    return tensor[torch.arange(batch) % len(tensor)].contiguous()

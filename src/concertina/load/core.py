@@ -1,0 +1,235 @@
+"""The core: one pre-trained network, checked and copied, ready for everything that follows."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from concertina.errors import LoadError
+from concertina.load.weights import COUNTER, adopt_weights, check_finite, read_weights
+from concertina.load.zoo import ZOO, ZooNetwork
+from concertina.types import Core, Preprocess
+
+
+def load(
+    source: str | nn.Module,
+    example_inputs: Tensor | Sequence[Tensor] | None = None,
+    *,
+    weights: str | Path | None = None,
+    task: str = "classification",
+    class_names: Sequence[str] = (),
+    preprocess: Preprocess | None = None,
+    licence: str = "",
+) -> Core:
+    """Return a pre-trained network as a core; the network given is copied, never touched.
+
+    Args:
+        source: A network of the zoo ("zoo:digits-cnn", with arguments "zoo:tiny-vit@width=32,depth=2"),
+            or a module of your own.
+        example_inputs: What the network is called with, a tensor or a tuple of tensors (batch >= 2, ...);
+            needed for a module, ready-made for the zoo.
+        weights: A safetensors file or a checkpoint that holds tensors only. For the zoo, none means the
+            packaged weights and "random" means a fixed random start.
+        task: Name of the task the network was trained for.
+        class_names: Class names in the order of the outputs; the zoo knows its own.
+        preprocess: What the network's inputs went through in training; the zoo knows its own.
+        licence: Licence of the weights.
+
+    Raises:
+        LoadError: The source is unknown; weights are missing, damaged, not finite or of another
+            architecture; the network does not run on the example inputs or not twice alike.
+        UnknownNameError: The zoo has no network of that name.
+
+    Example:
+        >>> core = load("zoo:digits-cnn")
+        >>> core.module(*core.example_inputs).shape
+        torch.Size([2, 10])
+    """
+    if isinstance(source, nn.Module):
+        core = Core(_own_module(source, weights), _example(example_inputs), f"module:{type(source).__name__}", "")
+    elif isinstance(source, str):
+        core = _zoo_core(source, example_inputs, weights)
+    else:
+        raise LoadError("source of a core", asked=type(source).__name__, allowed="a zoo name or a torch module")
+    core = replace(
+        core,
+        fingerprint=fingerprint(core.module),
+        task=task,
+        class_names=tuple(class_names) or core.class_names,
+        preprocess=core.preprocess if preprocess is None else preprocess,
+        licence=licence or core.licence,
+    )
+    check_finite(core.module, core.source if weights is None else str(weights))
+    _check_classes(core, _try_out(core))
+    return core
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return the SHA-256 over names, dtypes, shapes and bytes of all parameters and buffers.
+
+    The step counters of batch norm are left out: they change no output, and many weight files lack them.
+    """
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    digest = hashlib.sha256()
+    for name in sorted(name for name in tensors if not name.endswith(COUNTER)):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _own_module(module: nn.Module, weights: str | Path | None) -> nn.Module:
+    """Return a copy of a user's module, with the weights of a file where one is given."""
+    own = _copy(module)
+    if weights is not None:
+        adopt_weights(own, read_weights(Path(weights)), str(weights))
+    return own
+
+
+def _zoo_core(source: str, example_inputs: Tensor | Sequence[Tensor] | None, weights: str | Path | None) -> Core:
+    """Return a network of the zoo as a core, not checked yet."""
+    name, network, arguments = _find(source)
+    return Core(
+        module=_zoo_module(name, network, arguments, weights),
+        example_inputs=_example(network.example_inputs(**arguments) if example_inputs is None else example_inputs),
+        source=name,
+        fingerprint="",
+        arguments=arguments,
+        licence=ZOO.entry(name.removeprefix("zoo:")).licence if weights is None else "",
+        class_names=_zoo_classes(network, arguments),
+        preprocess=network.preprocess,
+        augment=network.augment,
+    )
+
+
+def _find(source: str) -> tuple[str, ZooNetwork, dict[str, Any]]:
+    """Return canonical name, network and complete arguments of "zoo:NAME" or "zoo:NAME@key=value,..."."""
+    scheme, colon, rest = source.partition(":")
+    if scheme != "zoo" or not colon:
+        near = f"Did you mean 'zoo:{source}'?" if source in ZOO else ""
+        raise LoadError(
+            f"source {source!r} has no known scheme", allowed="zoo:NAME, or a torch module in Python", do=near
+        )
+    name, _, text = rest.partition("@")
+    network = ZOO.get(name)
+    return f"zoo:{name}", network, network.complete(_parse_arguments(text, network))
+
+
+def _parse_arguments(text: str, network: ZooNetwork) -> dict[str, Any]:
+    """Return "width=32,hidden=16x8" as arguments; numbers of a list are joined by 'x'."""
+    given: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        numbers = value.split("x")
+        if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
+            raise LoadError(f"argument {key!r} of a zoo network", asked=repr(value), allowed="numbers, joined by 'x'")
+        is_list = isinstance(network.defaults.get(key), list)
+        given[key] = [int(number) for number in numbers] if is_list else int(numbers[0])
+    return given
+
+
+def _zoo_module(name: str, network: ZooNetwork, arguments: Mapping[str, Any], weights: str | Path | None) -> nn.Module:
+    """Return the network with the weights asked for, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(0)
+        module = network.build(**arguments).eval()
+    if weights == "random":
+        return module
+    packaged = network.weights_path if arguments == network.defaults else None
+    if weights is None and packaged is None:
+        raise LoadError(
+            f"no weights come with {name!r} of these arguments"
+            if network.weights
+            else f"no weights come with {name!r}",
+            do="Give weights=FILE (--weights), or weights='random' for an untrained network.",
+        )
+    path = packaged if weights is None else Path(weights)
+    if path is not None:
+        adopt_weights(module, read_weights(path), str(path))
+    return module
+
+
+def _zoo_classes(network: ZooNetwork, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the network's class names, unless its arguments ask for another number of classes."""
+    return network.class_names if arguments.get("classes") == len(network.class_names) else ()
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """Return a deep copy of a user's module, in eval mode."""
+    if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+        raise LoadError(f"module {type(module).__name__} has tensors on the meta device, without values")
+    if not any(True for _ in module.parameters()):
+        raise LoadError(f"module {type(module).__name__} has no parameters")
+    try:
+        return copy.deepcopy(module).eval()
+    except (RuntimeError, TypeError, copy.Error) as error:
+        raise LoadError(
+            f"module {type(module).__name__} cannot be copied",
+            asked=str(error).split("\n")[0],
+            do="Take computed tensors, locks and open files out of its attributes.",
+        ) from error
+
+
+def _example(example_inputs: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, ...]:
+    """Return example inputs as a tuple of tensors that share a batch of 2 or more."""
+    if example_inputs is None:
+        raise LoadError("a module needs example inputs", do="Call load(module, torch.randn(2, ...)).")
+    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+    if not inputs or not all(isinstance(item, Tensor) for item in inputs):
+        raise LoadError("example inputs", asked=str([type(item).__name__ for item in inputs]), allowed="tensors")
+    sizes = {item.shape[0] if item.dim() else 0 for item in inputs}
+    if len(sizes) != 1 or min(sizes) < 2:
+        raise LoadError("batch of the example inputs", asked=str(sorted(sizes)), allowed="one size of 2 or more")
+    if not all(bool(torch.isfinite(item).all()) for item in inputs):
+        raise LoadError("example inputs hold NaN or infinite values")
+    return tuple(item.detach().clone() for item in inputs)
+
+
+def _try_out(core: Core) -> Tensor:
+    """Return the outputs for the example inputs, after checking that they are usable and repeatable."""
+    try:
+        with torch.no_grad():
+            outputs, again = (core.module(*(item.clone() for item in core.example_inputs)) for _ in range(2))
+    except Exception as error:  # a user's forward may raise anything: it is reported as the cause, whatever it is
+        shapes = ", ".join(str(tuple(item.shape)) for item in core.example_inputs)
+        where = f"{core.source} does not run on example inputs of shape {shapes}"
+        raise LoadError(where, asked=str(error).split("\n")[0]) from error
+    _check_output(core, outputs)
+    if not torch.allclose(outputs, again, rtol=1e-3, atol=1e-5):
+        raise LoadError(
+            f"{core.source} in eval mode gives two answers to one input",
+            do="Draw no random numbers in eval mode: use nn.Dropout, or F.dropout with training=self.training.",
+        )
+    return outputs
+
+
+def _check_output(core: Core, outputs: object) -> None:
+    """Refuse outputs that are not one finite tensor with the batch as its first dim."""
+    if not isinstance(outputs, Tensor):
+        raise LoadError(
+            f"output of {core.source}",
+            asked=type(outputs).__name__,
+            allowed="one tensor",
+            do="Wrap the network in a module whose forward returns the logits alone.",
+        )
+    if outputs.dim() == 0 or outputs.shape[0] != core.example_inputs[0].shape[0]:
+        shape = f"shape {tuple(outputs.shape)}"
+        raise LoadError(f"output of {core.source}", asked=shape, allowed="the batch as first dim")
+    if not bool(torch.isfinite(outputs).all()):
+        raise LoadError(f"{core.source} gives NaN or infinite outputs on its example inputs")
+
+
+def _check_classes(core: Core, outputs: Tensor) -> None:
+    """Refuse class names that are doubled or not as many as the outputs."""
+    names = core.class_names
+    if len(set(names)) != len(names):
+        raise LoadError("class names", asked=f"{len(names) - len(set(names))} doubled", allowed="each once")
+    if core.task == "classification" and names and outputs.shape[-1] != len(names):
+        raise LoadError("class names", asked=str(len(names)), allowed=f"{outputs.shape[-1]}, one for each output")

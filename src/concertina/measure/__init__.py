@@ -1,0 +1,29 @@
+"""What a network costs, how fast it runs, how well it does, and on which machine that was measured.
+
+`latency` is not lifted up here: it would hide the module of the same name.
+"""
+
+from concertina.measure.cost import CostModel
+from concertina.measure.latency import LatencyResult, Runner, module_runner
+from concertina.measure.machine import machine_fingerprint, versions
+from concertina.measure.mode import evaluation_mode
+from concertina.measure.quality import Quality, churn, evaluate, paired_difference
+from concertina.measure.runs import Run, new_run, read_run, write_run
+
+__all__ = [
+    "CostModel",
+    "LatencyResult",
+    "Quality",
+    "Run",
+    "Runner",
+    "churn",
+    "evaluate",
+    "evaluation_mode",
+    "machine_fingerprint",
+    "module_runner",
+    "new_run",
+    "paired_difference",
+    "read_run",
+    "versions",
+    "write_run",
+]

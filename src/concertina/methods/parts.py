@@ -1,0 +1,19 @@
+"""All registries in one place, for the methods table and the generated docs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from concertina.axes import AXES
+from concertina.export import EXPORTERS
+from concertina.load import ZOO
+from concertina.load.sources import SOURCES
+from concertina.objective import AUGMENTATIONS, DISTANCES, TASKS
+from concertina.registry import Registry
+from concertina.score import CRITERIA
+from concertina.train import RECIPES
+
+
+def registries() -> tuple[Registry[Any], ...]:
+    """Return every registry of the package, in the order in which data flows."""
+    return (ZOO, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES, EXPORTERS)

@@ -1,0 +1,20 @@
+"""From a core and its groups to a family of nested networks."""
+
+from concertina.nest.builder import build, materialize, subnet_tensors
+from concertina.nest.growth import Costs, build_growth_order
+from concertina.nest.order import named_tensors, permute
+from concertina.nest.supernet import Supernet, choose_points, nest, norm_tensors
+
+__all__ = [
+    "Costs",
+    "Supernet",
+    "build",
+    "build_growth_order",
+    "choose_points",
+    "materialize",
+    "named_tensors",
+    "nest",
+    "norm_tensors",
+    "permute",
+    "subnet_tensors",
+]

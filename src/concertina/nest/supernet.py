@@ -1,0 +1,175 @@
+"""The Supernet: the sorted core, its growth order, and what each operating point keeps for itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from concertina.axes import AXES
+from concertina.errors import AnalysisError, BudgetError, SpecError
+from concertina.nest.builder import build, subnet_tensors
+from concertina.nest.growth import Costs, build_growth_order, step_worths
+from concertina.nest.order import named_tensors, permute
+from concertina.types import Core, Graph, GrowthOrder, Point, Scores, Space, SubnetSpec
+
+
+@dataclass(eq=False)
+class Supernet:
+    """One sorted network, its growth order, and private tensors per operating point."""
+
+    module: nn.Module
+    """The network with units in falling importance; its tensors are the family's shared storage."""
+    order: GrowthOrder
+    costs: Costs
+    permutations: Mapping[str, Tensor]
+    """Group name -> (units,) long tensor that was applied to the core."""
+    points: dict[str, Point] = field(default_factory=dict)
+    """Operating points by name, smallest first."""
+    private: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Point name -> tensor name -> tensor in the point's shape; the full point's is empty."""
+
+    @property
+    def space(self) -> Space:
+        """All dims."""
+        return self.order.space
+
+    def subnet(
+        self, spec: SubnetSpec, private: Mapping[str, Tensor] | None = None, *, gradient: bool = False
+    ) -> nn.Module:
+        """Return the subnet of `spec` over the shared storage; see `nest.builder.build`."""
+        return build(self.module, self.space, self.space.check(spec), private, gradient=gradient)
+
+    def at_point(self, name: str, *, gradient: bool = False) -> nn.Module:
+        """Return the subnet of an operating point with its private tensors."""
+        return self.subnet(self.points[name].spec, self.private[name], gradient=gradient)
+
+    def fresh_private(self, spec: SubnetSpec) -> dict[str, Tensor]:
+        """Return copies of the normalisation tensors that `spec` has, cut from the shared ones.
+
+        Parameters come back as leaves that can be trained, buffers as plain tensors.
+        """
+        shared = named_tensors(self.module)
+        norms = {name: shared[name] for name in norm_tensors(self.module)}
+        private: dict[str, Tensor] = {}
+        for name, view in subnet_tensors(self.space, self.space.check(spec), norms).items():
+            copied = view.detach().clone()
+            private[name] = nn.Parameter(copied) if isinstance(shared[name], nn.Parameter) else copied
+        return private
+
+    def point(self, name: str, spec: SubnetSpec, position: int = -1) -> Point:
+        """Return a point for `spec` with its costs worked out."""
+        macs = self.costs.macs(spec)
+        whole = self.costs.macs(self.space.full)
+        return Point(name, spec, position, macs, self.costs.params(spec), self.costs.size_bytes(spec), macs / whole)
+
+    def add(self, point: Point, private: dict[str, Tensor]) -> None:
+        """Add an operating point and keep the points sorted by their MACs."""
+        self.points[point.name] = point
+        self.private[point.name] = private
+        self.points = dict(sorted(self.points.items(), key=lambda item: (item[1].macs, item[0])))
+
+    def to(self, device: str) -> None:
+        """Move the shared and all private tensors to a device, in place."""
+        self.module.to(device)
+        for point, tensors in self.private.items():
+            self.private[point] = {
+                name: nn.Parameter(t.detach().to(device)) if isinstance(t, nn.Parameter) else t.to(device)
+                for name, t in tensors.items()
+            }
+
+    def set_metrics(self, name: str, metrics: Mapping[str, float]) -> None:
+        """Give a point its headline figures."""
+        self.points[name] = self.points[name].with_metrics(metrics)
+
+
+def nest(
+    core: Core, graph: Graph, scores: Scores, costs_of: Callable[[nn.Module, tuple[Tensor, ...], Space], Costs]
+) -> Supernet:
+    """Sort the core and lay out its growth order; no operating point exists yet.
+
+    Args:
+        core: The network; it is copied, not changed.
+        graph: Its verified groups and blocks.
+        scores: Importance of units and blocks.
+        costs_of: Gives the cost model for (module, example inputs, space).
+
+    Raises:
+        AnalysisError: Nothing in the network is elastic, or sorting changed what it computes.
+    """
+    axes = [AXES.get(name)() for name in AXES.names()]
+    module = copy.deepcopy(core.module).eval()
+    for axis in axes:
+        axis.attach(module, graph)
+    space = Space(tuple(dim for axis in axes for dim in axis.dims(graph)))
+    if not space.dims:
+        reasons = "; ".join(f"{group.name}: {group.rigid}" for group in graph.groups[:4])
+        raise AnalysisError("nothing in this network is elastic", asked=reasons, do="Run 'concertina inspect' on it.")
+    permutations = {name: order for axis in axes for name, order in axis.order(graph, scores).items()}
+    permute(module, graph, permutations)
+    _check_unchanged(core, module)
+    costs = costs_of(module, core.example_inputs, space)
+    order = build_growth_order(space, step_worths(space, scores, permutations, costs), costs)
+    return Supernet(module, order, costs, permutations)
+
+
+def choose_points(supernet: Supernet, shares: Sequence[float]) -> None:
+    """Give a supernet one operating point per share of the core's MACs, with fresh private tensors.
+
+    Each is the largest prefix of the growth order within its share. 1.0 is the full point, which has no private
+    tensors: the shared ones are its own. It is always added.
+
+    Raises:
+        BudgetError: A share is below the smallest subnet, or not in (0, 1].
+        SpecError: Two shares give the same subnet.
+    """
+    order, costs = supernet.order, supernet.costs
+    whole = costs.macs(supernet.space.full)
+    macs = _macs_along(order, costs)
+    taken: dict[int, float] = {}
+    for share in sorted({float(share) for share in shares} | {1.0}):
+        fitting = [position for position, cost in enumerate(macs) if cost <= share * whole + 0.5]
+        if not 0 < share <= 1 or not fitting:
+            raise BudgetError(
+                "share of the core's MACs",
+                asked=f"{share:g}",
+                allowed=f"{macs[0] / whole:.4f} (smallest subnet) to 1",
+            )
+        position = max(fitting)
+        if position in taken:
+            raise SpecError(
+                "two points are the same subnet", asked=f"shares {taken[position]:g} and {share:g}", do="Drop one."
+            )
+        taken[position] = share
+        spec = order.spec(position)
+        private = {} if position == len(order) else supernet.fresh_private(spec)
+        supernet.add(supernet.point(f"p{100 * share:g}", spec, position), private)
+
+
+def _macs_along(order: GrowthOrder, costs: Costs) -> list[int]:
+    return [costs.macs(order.spec(position)) for position in range(len(order) + 1)]
+
+
+def norm_tensors(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of all tensors of normalisation layers, batch counters left out."""
+    names = named_tensors(module)
+    found = []
+    for path, layer in module.named_modules():
+        if "norm" in type(layer).__name__.lower():
+            own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+            found += [name for name, _ in ((f"{path}.{n}" if path else n, t) for n, t in own) if name in names]
+    return tuple(found)
+
+
+def _check_unchanged(core: Core, module: nn.Module) -> None:
+    with torch.no_grad():
+        before = core.module(*core.example_inputs)
+        after = module(*core.example_inputs)
+    error = float((before - after).abs().max() / before.abs().max().clamp_min(1e-12))
+    if not error < 1e-4:
+        raise AnalysisError(
+            "sorting the units changed what the network computes", asked=f"relative error {error:.1e}", allowed="< 1e-4"
+        )

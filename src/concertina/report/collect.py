@@ -1,0 +1,87 @@
+"""From a family to what a report is made from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from concertina.report.figures import Figures, ReportData, core_macs
+from concertina.report.page import page
+from concertina.save.atomic import replacing
+from concertina.types import Core, Graph, Point, Record
+
+
+class _Evidence(Protocol):
+    @property
+    def provenance(self) -> Mapping[str, str]: ...
+
+
+class Reportable(Protocol):
+    """What a report needs of a family."""
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The operating points."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """Every measured figure."""
+
+    core: Core
+    graph: Graph | None
+
+    @property
+    def evidence(self) -> _Evidence:
+        """What was measured, and how the family came about."""
+
+
+def report_data(family: Reportable, title: str) -> ReportData:
+    """Return what a report, card or plot of `family` is made from.
+
+    Rivals measured beside the family (records with a "macs" record of the same scope) become baselines.
+
+    Args:
+        family: A family, fresh from `fit` or opened from a file.
+        title: Heading of the report.
+    """
+    core, graph = family.core, family.graph
+    origin = {"source": core.source, "licence": core.licence, "task": core.task, "core fingerprint": core.fingerprint}
+    return ReportData(
+        title,
+        family.points,
+        family.records,
+        baselines=baselines(family.points, family.records),
+        class_names=core.class_names,
+        provenance={name: text for name, text in origin.items() if text} | dict(family.evidence.provenance),
+        groups=graph.groups if graph else (),
+        blocks=graph.blocks if graph else (),
+    )
+
+
+def baselines(points: Sequence[Point], records: Sequence[Record]) -> dict[str, list[tuple[float, float]]]:
+    """Return rival -> (share of the core's MACs, headline figure), measured on the same data as the points.
+
+    Args:
+        points: The operating points; they tell the core's MACs.
+        records: All figures; those of a rival carry its name as their scope.
+    """
+    figures, whole = Figures(records), core_macs(points)
+    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for cost in records:
+        if cost.metric == "macs" and cost.scope and cost.data == figures.data and whole:
+            quality = figures.get(cost.spec, figures.metric, cost.scope)
+            if quality is not None:
+                found[cost.scope].append((cost.value / whole, quality.value))
+    return {name: sorted(pairs) for name, pairs in found.items()}
+
+
+def write_report(data: ReportData, path: Path) -> None:
+    """Write the page of `data` to `path`, whole or not at all.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    with replacing(path) as file:
+        file.write(page(data).encode("utf-8", errors="replace"))

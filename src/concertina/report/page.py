@@ -1,0 +1,72 @@
+"""report.html: one offline page about a family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from concertina.report import wording
+from concertina.report.figures import ReportData, rows
+from concertina.report.origins import origins
+from concertina.report.plots import pareto_svg
+from concertina.report.recalls import recall_table
+
+MAX_GROUPS = 120
+"""Groups and blocks listed; more are counted."""
+MAX_PROVENANCE = 60
+
+
+def page(data: ReportData) -> str:
+    """Return the report as one HTML page: no scripts, nothing loaded, every name escaped.
+
+    Args:
+        data: What to report; whatever has no record shows as a dash.
+    """
+    return _environment().get_template("page.html.j2").render(_context(data))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("concertina.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    filters = ("count", "interval", "percent", "shown", "title", "value")
+    environment.filters.update({name: getattr(wording, name) for name in filters})
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Make every text that came with a file safe to look at; the environment escapes it afterwards."""
+    return wording.shown(value, 400) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _context(data: ReportData) -> Mapping[str, Any]:
+    found = rows(data)
+    listed = [(group.name, "units", group.units, group.rigid) for group in data.groups]
+    listed += [(block.path, "block", 1, block.rigid) for block in data.blocks]
+    listed.sort(key=lambda item: bool(item[3]))
+    return {
+        "title": data.title,
+        "metric": data.figures.metric,
+        "rows": found,
+        "settings": data.figures.settings,
+        "has_worst": any(row.worst for row in found),
+        "wide": Markup(pareto_svg(data, prefix="wide")),
+        "narrow": Markup(pareto_svg(data, width=360, height=320, prefix="narrow")),
+        "baselines": list(data.baselines),
+        "recalls": recall_table(data, found),
+        "parts": listed[:MAX_GROUPS],
+        "parts_hidden": len(listed) - len(listed[:MAX_GROUPS]),
+        "elastic": sum(not item[3] for item in listed),
+        "rigid": sum(bool(item[3]) for item in listed),
+        "provenance": list(data.provenance.items())[:MAX_PROVENANCE],
+        "origins": origins(data),
+        "marks": {timing.marks for row in found for timing in row.timings if timing},
+    }

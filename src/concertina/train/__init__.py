@@ -1,0 +1,29 @@
+"""Train a family: recipes, one file each, over one resumable loop. Add one: write the file, import it here."""
+
+from concertina.train import fixed_list, label_free, low_churn, prune_and_grow, sandwich, sparse_first
+from concertina.train.calibrate import calibrate
+from concertina.train.labels import labelled
+from concertina.train.loop import Reporter, num_steps, train
+from concertina.train.recipes import RECIPES, Lesson, Phase, Recipe
+from concertina.train.settings import TrainSettings
+from concertina.train.trainer import Trainer
+
+__all__ = [
+    "RECIPES",
+    "Lesson",
+    "Phase",
+    "Recipe",
+    "Reporter",
+    "TrainSettings",
+    "Trainer",
+    "calibrate",
+    "fixed_list",
+    "label_free",
+    "labelled",
+    "low_churn",
+    "num_steps",
+    "prune_and_grow",
+    "sandwich",
+    "sparse_first",
+    "train",
+]

@@ -1,0 +1,250 @@
+"""One training step after another over a family: usable inside any loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from concertina.errors import DataError, TrainingError
+from concertina.nest import Supernet, named_tensors
+from concertina.objective.base import Task
+from concertina.train.average import Average
+from concertina.train.passes import Passes
+from concertina.train.press import left_out, press
+from concertina.train.recipes import RECIPES, Lesson, Phase
+from concertina.train.schedule import Stretch, step_seed, stretches
+from concertina.train.settings import TrainSettings
+
+
+class Trainer:
+    """Trains the points of a supernet step by step.
+
+    Args:
+        supernet: The family; its shared and private tensors are changed in place.
+        task: Gives inputs, losses and augmentation.
+        steps: How many steps there will be in all; phases and learning rate follow from it.
+        recipe: Name in `RECIPES`.
+        settings: How to train.
+
+    Raises:
+        UnknownNameError: No such recipe.
+
+    Source: sandwich rule and in-place distillation, arXiv:1903.05134.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        task: Task,
+        *,
+        steps: int,
+        recipe: str = "sandwich",
+        settings: TrainSettings | None = None,
+    ) -> None:
+        self.supernet, self.task, self.num_steps = supernet, task, steps
+        self.settings = settings or TrainSettings()
+        self.position = 0
+        """Steps done."""
+        self.macs_spent = 0
+        """Multiply-accumulates of all passes so far, backward and teacher included."""
+        self._stretches = stretches(RECIPES.get(recipe)().phases(tuple(supernet.points), 1.0), steps)
+        supernet.to(self.settings.device)
+        self._teacher = copy.deepcopy(supernet.module).eval().requires_grad_(False)
+        self._passes = Passes(supernet)
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._average: Average | None = None
+        self._frozen: list[tuple[Tensor, Tensor]] = []
+        self._pressed: list[tuple[Tensor, Tensor]] = []
+        self._entered = -1
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the next step."""
+        return self._stretches[self._index()].phase
+
+    def trainables(self) -> dict[str, nn.Parameter]:
+        """Return every trainable parameter by a stable name: shared ones, then private ones per point."""
+        found = {f"shared.{name}": p for name, p in self.supernet.module.named_parameters() if p.is_floating_point()}
+        for point, tensors in self.supernet.private.items():
+            for name, tensor in tensors.items():
+                if isinstance(tensor, nn.Parameter):
+                    found[f"private.{point}.{name}"] = tensor
+        return found
+
+    def step(self, batch: Sequence[Tensor]) -> float:
+        """Train on one batch and return the first (largest) subnet's loss.
+
+        Args:
+            batch: A tuple of tensors of shape (batch, ...), as the task takes it; not augmented.
+
+        Raises:
+            DataError: The batch has one sample only, or the task refuses it.
+            TrainingError: The loss is not finite, or all steps are done.
+        """
+        self._check(batch)
+        self._enter()
+        stretch = self._stretches[self._entered]
+        generator = torch.Generator().manual_seed(step_seed(self.settings.seed, self.position))
+        chosen = stretch.phase.sample(generator)
+        names = stretch.admitted(self.position, list(self.supernet.points), chosen, self.settings.shrink_share)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(step_seed(self.settings.seed, self.position, "dropout"))
+            losses = self._run_passes(stretch.phase, names, self.task.augment(batch, generator))
+        self._refuse_infinite(names, losses)
+        self._update(stretch, names)
+        self.position += 1
+        if self._average is not None:
+            self._average.update(self.position - stretch.start)
+            if self.position == stretch.stop:
+                self._average.install()
+        return losses[0]
+
+    def _check(self, batch: Sequence[Tensor]) -> None:
+        if self.position >= self.num_steps:
+            raise TrainingError("all steps are done", asked=f"step {self.position + 1}", allowed=f"{self.num_steps}")
+        if len(batch[-1]) < 2:
+            raise DataError("a training batch needs two samples or more", asked="1", do="Drop the last, short batch.")
+        self.task.check(batch)
+
+    def _run_passes(self, phase: Phase, names: tuple[str, ...], batch: Sequence[Tensor]) -> list[float]:
+        """Run forward and backward through each point and return their losses; gradients lie on the trainables."""
+        batch = tuple(tensor.to(self.settings.device) for tensor in batch)
+        inputs = tuple(_channels_last(tensor) for tensor in self.task.inputs(batch))
+        lessons = [self._lesson(phase, place) for place in range(len(names))]
+        core = self._teach(inputs) if any(lesson.core for lesson in lessons) else None
+        full: Tensor | None = None
+        losses = []
+        for name, lesson in zip(names, lessons, strict=True):
+            with self._autocast():
+                outputs = self._passes.of(name).module(*inputs)
+            outputs = outputs.float()
+            loss = self._loss(lesson, outputs, batch, (full, core))
+            full = outputs.detach() if full is None else full
+            losses.append(loss.detach())
+            loss.backward()
+            self._passes.collect(name)
+            self.macs_spent += 3 * self.supernet.points[name].macs * len(inputs[0])
+        return torch.stack(losses).tolist()
+
+    def _lesson(self, phase: Phase, place: int) -> Lesson:
+        """Return what the point at `place` of a step learns from, the core's teaching weighed by the settings."""
+        lesson, settings = phase.rest if place else phase.first, self.settings
+        core = lesson.core * settings.distill_weight
+        if place == 0 and not lesson.core:
+            core = settings.full_from_core
+        return replace(lesson, core=core)
+
+    def _loss(
+        self, lesson: Lesson, outputs: Tensor, batch: Sequence[Tensor], teachers: tuple[Tensor | None, Tensor | None]
+    ) -> Tensor:
+        loss = outputs.new_zeros(())
+        if lesson.labels:
+            loss = loss + lesson.labels * self.task.loss(outputs, batch)
+        for weight, teacher in zip((lesson.full, lesson.core), teachers, strict=True):
+            if weight and teacher is not None:
+                loss = loss + weight * self.task.distill(outputs, teacher, batch)
+        return loss
+
+    def _refuse_infinite(self, names: tuple[str, ...], losses: list[float]) -> None:
+        for name, loss in zip(names, losses, strict=True):
+            if not math.isfinite(loss):
+                self.supernet.module.zero_grad()
+                raise TrainingError(
+                    f"the loss of point {name!r} is not finite at step {self.position}",
+                    do="Lower the learning rate, or check the data for NaN.",
+                )
+
+    def _teach(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        self.macs_spent += self.supernet.costs.macs(self.supernet.space.full) * len(inputs[0])
+        with torch.no_grad(), self._autocast():
+            return self._teacher(*inputs).float()
+
+    def _autocast(self) -> torch.autocast:
+        kind = torch.device(self.settings.device).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.settings.dtype == "bfloat16")
+
+    def _update(self, stretch: Stretch, names: tuple[str, ...]) -> None:
+        if self._optimizer is None:
+            return
+        rate = stretch.rate(self.position, self.settings)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        if self.settings.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.trainables().values(), self.settings.clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        largest = max(names, key=lambda name: self.supernet.points[name].macs)
+        with torch.no_grad():
+            for matrix in self._passes.of(largest).matrices:
+                matrix.mul_(1 - rate * self.settings.weight_decay)
+            press(self._pressed, stretch.press(self.position))
+            for view, kept in self._frozen:
+                view.copy_(kept)
+
+    def _index(self) -> int:
+        for i, stretch in enumerate(self._stretches):
+            if self.position < stretch.stop:
+                return i
+        return len(self._stretches) - 1
+
+    def _enter(self) -> None:
+        """Start the phase of the next step, unless it is under way: a new optimizer, and what it must not touch."""
+        index = self._index()
+        if index == self._entered:
+            return
+        self._entered = index
+        parameters = list(self.trainables().values())
+        if self.settings.optimizer == "adamw":
+            self._optimizer = torch.optim.AdamW(parameters, self.settings.learning_rate, weight_decay=0.0)
+        else:
+            self._optimizer = torch.optim.SGD(parameters, self.settings.learning_rate, momentum=0.9, nesterov=True)
+        phase = self._stretches[index].phase
+        views = self._passes.shared(phase.frozen) if phase.frozen else {}
+        self._frozen = [(view, view.clone()) for view in views.values()]
+        self._pressed = left_out(self.supernet) if phase.press else []
+        if self.settings.average:
+            self._average = Average(self._tensors(), self.settings.average)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return every shared and private tensor by a stable name."""
+        found = {f"shared.{name}": t.detach() for name, t in named_tensors(self.supernet.module).items()}
+        for point, private in self.supernet.private.items():
+            found |= {f"private.{point}.{name}": tensor.detach() for name, tensor in private.items()}
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that the next steps depend on, as tensors by name: weights, buffers, averages, optimizer."""
+        tensors = self._tensors()
+        if self._average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self._average.values.items()}
+        for name, parameter in self.trainables().items():
+            for key, value in (self._optimizer.state.get(parameter, {}) if self._optimizer else {}).items():
+                if value is not None:
+                    tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).detach()
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor], *, position: int, macs_spent: int) -> None:
+        """Go back to a state that `state` gave, after `position` steps."""
+        with torch.no_grad():
+            for name, tensor in self._tensors().items():
+                tensor.copy_(tensors[name])
+        self.position, self.macs_spent, self._entered = position, macs_spent, -1
+        if any(position == stretch.start for stretch in self._stretches) or position >= self.num_steps:
+            return
+        self._enter()
+        for name, value in (self._average.values if self._average else {}).items():
+            value.copy_(tensors[f"average.{name}"])
+        for name, parameter in self.trainables().items():
+            for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
+                stored = tensors.get(f"optimizer.{key}.{name}")
+                if stored is not None and self._optimizer is not None:
+                    self._optimizer.state[parameter][key] = stored.clone()
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
