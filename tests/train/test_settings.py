@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tests.train.interrupt import press_ctrl_c
 from tests.train.test_recipes import SETTINGS, case, digits, state, supernet
 from torch import Tensor
 
@@ -29,7 +29,6 @@ def run(settings: TrainSettings, recipe: str = "sandwich", **options: object) ->
     return state(made), losses
 
 
-@pytest.mark.slow  # its interrupt takes a whole worker of a parallel run with it now and then: run by name
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_setting_changes_the_result_and_survives_being_stopped(name: str, tmp_path: Path) -> None:
     settings, path = VARIANTS[name], tmp_path / "state.safetensors"
@@ -39,7 +38,7 @@ def test_each_setting_changes_the_result_and_survives_being_stopped(name: str, t
 
         def halt(_stage: str, done: float, at: float = stop_at) -> None:
             if done >= at:
-                signal.raise_signal(signal.SIGINT)
+                press_ctrl_c()
 
         with pytest.raises(KeyboardInterrupt, match="between two steps"):
             run(settings, checkpoint=path, resume=True, progress=halt)

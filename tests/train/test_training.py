@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.train.interrupt import press_ctrl_c
 from torch import Tensor
 
 import concertina as ct
@@ -78,7 +79,7 @@ def test_a_run_resumed_from_any_checkpoint_ends_where_one_never_stopped_ends(rec
 
         def halt(_stage: str, done: float, at: float = stop_at) -> None:
             if done >= at:
-                signal.raise_signal(signal.SIGINT)
+                press_ctrl_c()
 
         with pytest.raises(KeyboardInterrupt, match="between two steps"):
             run(recipe, checkpoint=path, resume=True, progress=halt)
