@@ -24,6 +24,10 @@ ConcertinaError
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
+
 
 class ConcertinaError(Exception):
     """Root of all errors that Concertina raises on purpose.
@@ -144,3 +148,28 @@ class ResumeError(ConcertinaError):
 
 class StorageError(ConcertinaError):
     """The disk refuses: no space left, no permission, not a directory."""
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return what to tell whoever typed `name`: the nearest known name, or one of these initials; "" for none.
+
+    Example:
+        >>> [did_you_mean(name, ["epochs", "learning_rate"]) for name in ("epoch", "lr", "x")]
+        ["Did you mean 'epochs'?", "Did you mean 'learning_rate'?", '']
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    near += [each for each in names if "".join(word[:1] for word in re.split("[_-]", each)) == name]
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def some(items: Iterable[object], limit: int = 8) -> str:
+    """Return up to `limit` items as text, with a count of the rest.
+
+    Example:
+        >>> some(["a", "b", "c"], limit=2)
+        'a, b and 1 more'
+    """
+    listed = [str(item) for item in items]
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more

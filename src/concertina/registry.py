@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from concertina.errors import UnknownNameError
+from concertina.errors import UnknownNameError, did_you_mean
 
 T = TypeVar("T")
 
@@ -86,13 +85,12 @@ class Registry(Generic[T]):
 
     def entry(self, name: str) -> Entry[T]:
         """Return the whole entry called `name`; raises like `get`."""
-        if name not in self._entries:
-            near = difflib.get_close_matches(name, self._entries, n=1)
+        if not isinstance(name, str) or name not in self._entries:
             raise UnknownNameError(
                 f"unknown {self.kind}",
                 asked=repr(name),
                 allowed=", ".join(sorted(self._entries)),
-                do=f"Did you mean {near[0]!r}?" if near else "",
+                do=did_you_mean(name, self._entries),
             )
         return self._entries[name]
 

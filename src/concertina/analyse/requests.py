@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
 
-from concertina.errors import AnalysisError
+from concertina.errors import AnalysisError, did_you_mean
 from concertina.types import Block, Group
 
 BY_REQUEST = "kept whole by request"
@@ -43,12 +42,11 @@ class Requests:
         known = {path for path, _ in module.named_modules() if path} | set(groups)
         for name in self.names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
                 raise AnalysisError(
                     "name to keep whole",
                     asked=repr(name),
                     allowed="paths of modules and names of groups",
-                    do=f"Did you mean {near[0]!r}?" if near else "",
+                    do=did_you_mean(name, known),
                 )
 
     def on_group(self, group: Group) -> Group:

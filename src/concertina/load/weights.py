@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from concertina.errors import LoadError
+from concertina.errors import LoadError, some
 from concertina.load.zoo import ZOO
 
 COUNTER = "num_batches_tracked"
@@ -100,13 +100,6 @@ def fitting_networks(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         if {name: tuple(t.shape) for name, t in state.items() if not name.endswith(COUNTER)} == given:
             found.append(entry.name)
     return tuple(found)
-
-
-def some(items: Iterable[str], limit: int = 4) -> str:
-    """Return up to `limit` items as text, with a count of the rest."""
-    listed = list(items)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -32,6 +32,9 @@ class Supernet:
     private: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Point name -> tensor name -> tensor in the point's shape; the full point's is empty."""
 
+    def __repr__(self) -> str:
+        return f"Supernet({self.space!r}, {len(self.order)} steps, points: {', '.join(self.points) or 'none'})"
+
     @property
     def space(self) -> Space:
         """All dims."""

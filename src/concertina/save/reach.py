@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 
-from concertina.errors import BudgetError, PointError, TruncatedError
+from concertina.errors import BudgetError, PointError, TruncatedError, did_you_mean
 from concertina.save.manifest import AVAILABLE
 from concertina.save.plan import Part
 from concertina.types import Point
@@ -60,9 +59,8 @@ def _named(planned: Sequence[Part], name: str) -> int:
         if any(point.name == name for point in part.completes):
             return i
     names = [point.name for point in _points(planned)]
-    near = difflib.get_close_matches(name, names, n=1)
-    do = f"Did you mean {near[0]!r}?" if near else ""
-    raise PointError("upto=", asked=repr(name), allowed=", ".join(names) or "no points", do=do)
+    allowed = ", ".join(names) or "no points"
+    raise PointError("upto=", asked=repr(name), allowed=allowed, do=did_you_mean(name, names))
 
 
 def _fitting(planned: Sequence[Part], share: float) -> int:

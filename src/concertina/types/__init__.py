@@ -1,0 +1,29 @@
+"""The nouns: plain values that flow through the house, from `load` down to `cli`.
+
+Nothing here imports torch at run time, so that the file format can be read without it.
+"""
+
+from __future__ import annotations
+
+from concertina.types.figures import Point, Record
+from concertina.types.network import Batches, Block, Core, Graph, Group, Member, Preprocess, Role, Scores, SizeAttribute
+from concertina.types.space import Dim, GrowthOrder, Space, SubnetSpec
+
+__all__ = [
+    "Batches",
+    "Block",
+    "Core",
+    "Dim",
+    "Graph",
+    "Group",
+    "GrowthOrder",
+    "Member",
+    "Point",
+    "Preprocess",
+    "Record",
+    "Role",
+    "Scores",
+    "SizeAttribute",
+    "Space",
+    "SubnetSpec",
+]
