@@ -163,6 +163,16 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]!r}?" if near else ""
 
 
+def how_to_install(extra: str) -> str:
+    """Return how to get the packages of an extra, for those who installed Concertina and those who cloned it.
+
+    Example:
+        >>> print(how_to_install("onnx"))
+        Run: pip install "concertina-nn[onnx]" (in a clone of the repository: pip install -e ".[onnx]").
+    """
+    return f'Run: pip install "concertina-nn[{extra}]" (in a clone of the repository: pip install -e ".[{extra}]").'
+
+
 def some(items: Iterable[object], limit: int = 8) -> str:
     """Return up to `limit` items as text, with a count of the rest.
 

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.family.subjects import digits, family
 
 import concertina as ct
 from concertina.errors import BudgetError, DataError, PointError, SpecError
-from concertina.family import Family
 from concertina.load.data import ArrayData
-
-
-@cache
-def digits() -> ArrayData:
-    core = ct.load("zoo:digits-cnn")
-    return ct.open_data("zoo:digits@train", preprocess=core.preprocess).subset(range(300))
-
-
-@cache
-def family() -> Family:
-    return ct.fit(ct.load("zoo:digits-cnn"), digits(), digits(), points=(0.05, 0.2, 0.6), epochs=1, batch_size=32)
 
 
 @given(st.floats(0.05, 1.0))
@@ -83,24 +71,6 @@ def test_points_that_are_none_are_refused_with_the_nearest() -> None:
         made.at(point="p21")
     with pytest.raises(SpecError, match="leaves out dims"):
         made.at(ct.SubnetSpec.of({}))
-
-
-def test_calibration_makes_a_new_point_that_survives_saving(tmp_path: Path) -> None:
-    made = ct.fit(ct.load("zoo:digits-cnn"), digits(), digits(), points=(0.05, 0.6), epochs=2, batch_size=32)
-    number = len(made.points)
-    new = made.choose(0.37, calibrate=digits())
-    mixed = made.supernet.order.spec(9).with_choice(
-        made.supernet.space.dims[-1].name, made.supernet.space.dims[-1].original
-    )
-    extra = made.choose(made.supernet.space.check(mixed), calibrate=digits())
-    assert len(made.points) == number + 2
-    assert new.share <= 0.37
-    assert made.choose(0.37) == new
-    made.save(tmp_path / "f.concertina")
-    opened = ct.open(tmp_path / "f.concertina")
-    inputs = digits().inputs[:16]
-    for name in (new.name, extra.name):
-        assert torch.equal(made.view(name)(inputs), opened.view(name)(inputs))
 
 
 def test_calibrated_statistics_beat_borrowed_ones() -> None:

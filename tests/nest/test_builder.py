@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -51,6 +52,58 @@ def test_a_view_refuses_training_and_loading_and_its_copy_does_not(digits: Subje
     free.load_state_dict(view.state_dict())
     assert all(p.requires_grad for p in free.parameters())
     assert not any(p.requires_grad for p in view.parameters())
+
+
+CHANGES = {
+    "half": lambda net: net.half(),
+    "double": lambda net: net.double(),
+    "bfloat16": lambda net: net.bfloat16(),
+    "type": lambda net: net.type(torch.float64),
+    "to dtype": lambda net: net.to(torch.float16),
+    "to device": lambda net: net.to("meta"),
+    "to another like it": lambda net: net.to(torch.zeros(1, dtype=torch.float64)),
+    "to_empty": lambda net: net.to_empty(device="cpu"),
+    "cuda": lambda net: net.cuda(),
+    "channels_last": lambda net: net.to(memory_format=torch.channels_last),
+    "requires_grad_": lambda net: net.requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_view_refuses_to_become_something_else_and_its_copy_does_not(digits: Subject, change: str) -> None:
+    view = digits.supernet.at_point("p100")
+    before = {name: (id(t), t.dtype, t.requires_grad) for name, t in named_tensors(view).items()}
+    with pytest.raises(ViewError, match=r"materialize\(\)"):
+        CHANGES[change](view)
+    assert {name: (id(t), t.dtype, t.requires_grad) for name, t in named_tensors(view).items()} == before
+    if change != "cuda":
+        assert CHANGES[change](view.materialize()) is not None
+
+
+def test_a_view_lets_through_what_changes_nothing(digits: Subject) -> None:
+    view = digits.supernet.at_point("p100")
+    assert view.float() is view.cpu() is view.to("cpu") is view.to(torch.float32) is view.eval() is view
+    assert view.requires_grad_(False) is view
+
+
+def test_making_a_view_changes_no_private_tensor(digits: Subject) -> None:
+    name = next(iter(digits.supernet.points))
+    private = digits.supernet.private[name]
+    view = digits.supernet.at_point(name)
+    assert any(t.requires_grad for t in private.values())
+    for layer in view.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.double()
+    assert {t.dtype for t in private.values()} == {torch.float32}
+
+
+def test_a_view_survives_copying_and_pickling(digits: Subject) -> None:
+    view, inputs = digits.supernet.at_point("p100"), digits.inputs()
+    for again in (copy.deepcopy(view), pickle.loads(pickle.dumps(view))):
+        assert torch.equal(again(*inputs), view(*inputs))
+        with pytest.raises(ViewError, match="eval mode"):
+            again.train()
+        assert again.materialize().train().training
 
 
 def test_training_a_copy_leaves_the_family_alone(digits: Subject) -> None:

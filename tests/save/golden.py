@@ -17,9 +17,15 @@ def golden_families() -> dict[str, Family]:
     return {
         "width-depth": replace(width_depth, tables={}),
         "rank": rank_family(),
+        "augment": with_augment(rank_family()),
         "bit-planes": bits_family(),
         "tables": width_depth,
     }
+
+
+def with_augment(family: Family) -> Family:
+    """Return a family whose file says what it was trained with; the key is optional, the other files lack it."""
+    return replace(family, manifest=replace(family.manifest, augment="flip-crop"))
 
 
 def rank_family() -> Family:

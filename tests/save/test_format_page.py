@@ -15,7 +15,7 @@ from tests.save.builders import random_family, residual_family
 
 from concertina import errors
 from concertina.save import DTYPES
-from concertina.save.codec import KEYS
+from concertina.save.codec import KEYS, OPTIONAL
 from concertina.save.format import MAGIC
 from concertina.save.manifest import ROLES
 
@@ -64,7 +64,7 @@ def test_the_program_reads_what_the_writer_writes(seed: int, program: Path, tmp_
 
 def test_the_page_names_what_the_code_has(page: str) -> None:
     manifest = page.partition("## Manifest")[2].partition("## Reading")[0]
-    for key in KEYS:
+    for key in (*KEYS, *OPTIONAL):
         assert f"`{key}`" in manifest, key
     assert ", ".join(f"{i} {role}" for i, role in enumerate(ROLES)) in page
     assert set(re.search(r"^- dtype: (.*)\.$", page, re.MULTILINE)[1].split()) == set(DTYPES)  # type: ignore[index]

@@ -45,6 +45,7 @@ def test_golden_file_is_read_as_it_was_meant(name: str) -> None:
     assert all(same(content.private[p][key], a) for p, held in family.private.items() for key, a in held.items())
     assert (artifact.manifest.dims, artifact.manifest.steps) == (family.manifest.dims, family.manifest.steps)
     assert artifact.manifest.points == family.manifest.points
+    assert artifact.manifest.augment == family.manifest.augment == ("flip-crop" if name == "augment" else "")
     assert_same_tables(artifact.tables(), family.tables)
 
 

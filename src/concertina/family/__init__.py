@@ -1,6 +1,7 @@
 """What users hold: fit a family, open one, take any size of it."""
 
-from concertina.family.family import Evidence, Family
+from concertina.family.evidence import Evidence
+from concertina.family.family import Family
 from concertina.family.finish import measure_family
 from concertina.family.fit import DEFAULT_POINTS, fit, prepare
 from concertina.family.opening import open

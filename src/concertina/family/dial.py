@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import TypedDict
 
-from concertina.errors import BudgetError, PointError
+from concertina.errors import BudgetError, PointError, did_you_mean
 from concertina.types import Point
 
 
@@ -61,7 +62,7 @@ def largest_that_fits(
         unit, cost = "ms", lambda point: (latencies_ms or {})[point.name]
     else:
         unit, cost = COSTS[kind]
-    if not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0:
+    if not isinstance(limit, Real) or isinstance(limit, bool) or not limit > 0:
         raise BudgetError(f"budget {kind}", asked=repr(limit), allowed="a number above 0")
     if kind == "share" and limit > 1:
         raise BudgetError(
@@ -89,7 +90,30 @@ def point_called(points: Sequence[Point], name: str) -> Point:
     for point in points:
         if point.name == name:
             return point
-    raise PointError("unknown operating point", asked=repr(name), allowed=", ".join(point.name for point in points))
+    names = [point.name for point in points]
+    raise PointError(
+        "unknown operating point", asked=repr(name), allowed=", ".join(names), do=did_you_mean(name, names)
+    )
+
+
+def here(point: Point, present: Sequence[Point]) -> Point:
+    """Return `point` if it has been read from the family's file.
+
+    Args:
+        point: A point that the file holds.
+        present: The points that have been read, smallest first.
+
+    Raises:
+        PointError: It has not; the text says how to read on.
+    """
+    for one in present:
+        if one.name == point.name:
+            return one
+    raise PointError(
+        f"operating point {point.name!r} is in the file but has not been read",
+        asked=f"a family read up to {present[-1].name!r}" if present else "",
+        do=f"Call family.grow({point.name!r}), or open the file without upto=.",
+    )
 
 
 def refuse_off_point(points: Sequence[Point], macs: int, whole: int, what: str) -> PointError:
@@ -100,7 +124,7 @@ def refuse_off_point(points: Sequence[Point], macs: int, whole: int, what: str) 
     return PointError(
         f"{what} ({macs / whole:.1%} of the MACs) is no operating point: it has no statistics of its own",
         allowed=" or ".join(near),
-        do="Give calibrate=data to make it one.",
+        do="Give calibrate=data.",
     )
 
 
@@ -113,7 +137,8 @@ def one_budget(share: object, budget: Budget) -> tuple[str, object]:
     known = set(Budget.__annotations__)
     unknown = sorted(set(budget) - known)
     if unknown:
-        raise BudgetError("unknown budget", asked=", ".join(unknown), allowed=", ".join(sorted(known)))
+        do = did_you_mean(unknown[0], known)
+        raise BudgetError("unknown budget", asked=", ".join(unknown), allowed=", ".join(sorted(known)), do=do)
     given: dict[str, object] = {k: v for k, v in budget.items() if k not in ("batch", "threads")}
     if share is not None:
         given["share"] = share
@@ -126,6 +151,10 @@ def one_budget(share: object, budget: Budget) -> tuple[str, object]:
     ((kind, limit),) = given.items()
     if kind != "latency_ms" and ("batch" in budget or "threads" in budget):
         raise BudgetError("batch= and threads= go with latency_ms=", asked=kind)
+    for name in ("batch", "threads"):
+        number = budget.get(name)
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+            raise BudgetError(f"budget latency_ms, {name}", asked=repr(number), allowed="a whole number, 1 or more")
     return kind, limit
 
 

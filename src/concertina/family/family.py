@@ -4,43 +4,48 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import nn
 
-from concertina.errors import PointError
-from concertina.export import EAGER
-from concertina.family.dial import Budget, largest_that_fits, one_budget, point_called, refuse_off_point
+from concertina.errors import InputError, PointError
+from concertina.export import (
+    EAGER,
+    EXPORTERS,
+    Exported,
+    Extracted,
+    RealInputs,
+    SharedExport,
+    export_point,
+    export_points,
+    extract,
+)
+from concertina.family.calibrated import Calibrated, CalibratedSubnet, calibrated_subnet, spec_within
+from concertina.family.dial import Budget, here, largest_that_fits, one_budget, point_called, refuse_off_point
+from concertina.family.evidence import Evidence, core_figures
+from concertina.family.finish import measure_family
+from concertina.family.given import filled, taken
+from concertina.family.latencies import known_latencies, point_latencies
 from concertina.family.persist import Opened, save_family
 from concertina.family.points import Points
-from concertina.family.runtimes import point_runners, repeated
-from concertina.load.data import as_data, batches
-from concertina.measure.latency import is_of_setting, latency, setting
-from concertina.measure.machine import machine_fingerprint
+from concertina.family.remarks import remarks
+from concertina.family.runtimes import facts_of, real_inputs, timed_points, to_export
+from concertina.measure.latency import setting
 from concertina.nest import Supernet
+from concertina.nest.supernet import point_name
 from concertina.objective.base import TASKS, Task
 from concertina.save import WriteReport
-from concertina.train import calibrate
+from concertina.train import Reporter
 from concertina.types import Core, Graph, Point, Record, SubnetSpec
 
 log = logging.getLogger("concertina")
 
-CALIBRATION_BATCH = 128
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was measured and what it was measured against; travels with the family."""
-
-    records: tuple[Record, ...] = ()
-    core_predictions: tuple[int, ...] = ()
-    """The core's predicted classes on the evaluation set, in its order."""
-    provenance: Mapping[str, str] = field(default_factory=dict)
-    """How the family came about: recipe, epochs, seeds, data fingerprints, cost."""
+Asked = float | SubnetSpec | None
+"""A share of the core's MACs, or a spec; None where a budget is given by name."""
 
 
 class Family:
@@ -49,7 +54,7 @@ class Family:
     Made by `fit` or `open`. `at` gives subnets: ordinary modules whose tensors are views of one storage.
 
     Args:
-        core: The core's facts (source, task, class names, preprocessing); its module is not used.
+        core: The core's facts (source, task, class names, preprocessing); its module tells structure, not values.
         supernet: The sorted network, its growth order and operating points.
         graph: Groups and blocks as analysed, for reports; a file keeps only what it needs.
         evidence: Records and provenance.
@@ -69,29 +74,40 @@ class Family:
     ) -> None:
         self.core, self.supernet, self.graph = core, supernet, graph
         self.evidence = evidence or Evidence()
-        self.task = task or TASKS.get(core.task)(core.class_names, core.preprocess)  # type: ignore[call-arg]
+        self.task = task or TASKS.get(core.task)(core.class_names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
         self._opened = opened
         self._views: dict[str, nn.Module] = {}
+        self._calibrated = Calibrated()
+        self._timed: set[str] = set()
         self._lock = threading.Lock()
 
     @property
     def points(self) -> Points:
-        """The operating points that are here, smallest first; prints as a table."""
-        return Points(self.supernet.points.values())
+        """The operating points that are here, smallest first; prints as a table, with the core's figures below."""
+        return Points(self._present, core_figures(self._present, self.records))
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """Every measured figure."""
+        """Every measured figure; those of the core stand under the spec "core"."""
         return self.evidence.records
 
-    def at(
-        self, share: float | SubnetSpec | None = None, *, calibrate: Any = None, **budget: Unpack[Budget]
-    ) -> nn.Module:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its own figures say against the family, in plain sentences; `fit` logs them."""
+        return remarks(self._present, self.records, self.task.metric)
+
+    def at(self, share: Asked = None, *, calibrate: Any = None, **budget: Unpack[Budget]) -> nn.Module:
         """Return the largest operating point that fits a budget, as an ordinary module of views.
+
+        With `calibrate=` it is a subnet of exactly this size instead: the largest prefix of the growth order within the
+        budget (or the spec, or the point named), with normalisation statistics from that data. Such a subnet depends on
+        its spec and the data, and on nothing asked before. It is no operating point: neither the dial nor a file knows
+        of it, until `keep` makes it one.
 
         Args:
             share: Share of the core's MACs, above 0 and up to 1; or a spec.
-            calibrate: Data (as `fit` takes it) to make a new operating point of exactly this share or spec.
+            calibrate: Data as `fit` takes it, with or without labels; up to 4096 samples of it are used, augmented as
+                in training.
             **budget: One of macs=, params=, size_bytes=, point=, or latency_ms= with batch= and threads=.
 
         Returns:
@@ -99,26 +115,58 @@ class Family:
 
         Raises:
             BudgetError: Nothing fits; the text names the smallest possible budget.
-            PointError: The spec or name is no operating point and there is no data to calibrate it.
+            PointError: The spec or name is no operating point and there is no data to calibrate it; or what is asked
+                for lies in a part of the file that has not been read.
             SpecError: The spec does not belong to this family.
+            DataError: The data does not fit the network.
         """
-        return self.view(self.choose(share, calibrate=calibrate, **budget).name)
+        if calibrate is None:
+            return self.view(self.choose(share, **budget).name)
+        return self._calibrate(self._spec_of(share, budget)[0], calibrate).module
 
-    def choose(
-        self, share: float | SubnetSpec | None = None, *, calibrate: Any = None, **budget: Unpack[Budget]
-    ) -> Point:
+    def choose(self, share: Asked = None, **budget: Unpack[Budget]) -> Point:
         """Return the operating point that `at` would build; arguments and errors as there."""
         if isinstance(share, SubnetSpec):
-            return self._of_spec(share, calibrate)
+            return self._of_spec(share)
         kind, limit = one_budget(share, budget)
-        if kind == "point":
-            return point_called(self.points, str(limit))
-        if calibrate is not None:
-            return self._calibrated(kind, limit, calibrate)
-        latencies = None
         if kind == "latency_ms":
-            latencies = self.latencies_ms(batch=budget.get("batch", 1), threads=budget.get("threads"))
-        return largest_that_fits(self.points, kind, limit, latencies)  # type: ignore[arg-type]
+            return self._within_latency(limit, budget)
+        points = self._stored
+        chosen = point_called(points, str(limit)) if kind == "point" else largest_that_fits(points, kind, limit)  # type: ignore[arg-type]
+        return here(chosen, self._present)
+
+    def keep(
+        self, share: Asked = None, *, calibrate: Any, validation: Any = None, name: str = "", **budget: Unpack[Budget]
+    ) -> Point:
+        """Make a calibrated subnet an operating point: part of `points`, of the dial and of the file.
+
+        Args:
+            share: Share of the core's MACs, or a spec, as for `at`.
+            calibrate: Data for its normalisation statistics, as for `at`.
+            validation: Held-out data to measure it on; without, it has no figures until `measure`.
+            name: What to call it; by its share unless said.
+            **budget: As for `at`, in place of a share.
+
+        Raises:
+            PointError: The subnet is an operating point already, or the name is taken.
+            BudgetError, SpecError, DataError: As `at`.
+        """
+        spec, position = self._spec_of(share, budget)
+        names = [point.name for point in self._stored]
+        known = next((point.name for point in self._stored if point.spec == spec), "")
+        if known:
+            raise PointError(f"this subnet is an operating point already: {known!r}")
+        point = self.supernet.point("", spec, position)
+        point = replace(point, name=name or (point_name(point.share, names) if position >= 0 else f"x-{spec.digest}"))
+        if point.name in names or not isinstance(point.name, str) or not point.name.isprintable():
+            raise PointError("name of a new point", asked=repr(name), allowed=f"any but {', '.join(names)}")
+        made = self._calibrate(spec, calibrate)
+        with self._lock:
+            self.supernet.add(point, made.private)
+            self._views[point.name] = made.module
+        if validation is not None:
+            self.measure(validation, points=(point.name,))
+        return self.supernet.points[point.name]
 
     def view(self, name: str) -> nn.Module:
         """Return the resident view of an operating point, built at the first call.
@@ -126,31 +174,50 @@ class Family:
         Raises:
             PointError: There is no point of that name.
         """
-        point = point_called(self.points, name)
+        point = point_called(self._present, name)
         with self._lock:
             if point.name not in self._views:
                 self._views[point.name] = self.supernet.at_point(point.name)
             return self._views[point.name]
 
+    def measure(
+        self,
+        data: Any,
+        *,
+        points: Sequence[str] = (),
+        core: Core | None = None,
+        progress: Reporter | None = None,
+    ) -> list[Record]:
+        """Measure the quality of points on labelled data, keep the Records and return them.
+
+        Args:
+            data: Held-out data, as `fit` takes it.
+            points: Names of the points; all unless said.
+            core: The core as loaded, to be measured beside them.
+            progress: Told now and then where the work stands.
+
+        Raises:
+            DataError: The data does not fit the network.
+            PointError: There is no point of such a name.
+        """
+        return measure_family(self, core, taken(data, core or self.core, self.task), points=points, progress=progress)
+
     def latencies_ms(self, *, batch: int = 1, threads: int | None = None) -> dict[str, float]:
-        """Return point name -> median milliseconds of one call on this machine; measured where no Record has it."""
+        """Return point name -> median milliseconds of one call on this machine; measured where no sound Record has it.
+
+        Figures that are marked "unresolved" (the machine was too busy) are measured again, once, and then given with a
+        warning.
+        """
         threads = threads or torch.get_num_threads()
-        scope, machine = setting(batch, threads), machine_fingerprint()
-
-        def known() -> dict[str, float]:
-            return {
-                record.spec: record.value
-                for record in self.records
-                if record.metric == "latency_ms_median"
-                and record.machine == machine
-                and is_of_setting(record.scope, scope)
-            }
-
-        if any(point.spec.text not in known() for point in self.points):
-            log.warning("measuring the latency of %d points on this machine (%s)", len(self.points), scope)
+        wanted, points = setting(batch, threads), self._present
+        known = known_latencies(self.records, wanted)
+        if wanted in self._timed:
+            known |= known_latencies(self.records, wanted, rough=True)
+        if any(point.spec.text not in known for point in points):
+            log.warning("measuring the latency of %d points on this machine (%s)", len(points), wanted)
             self.measure_latency(batch=batch, threads=threads)
-        found = known()
-        return {point.name: found[point.spec.text] for point in self.points}
+            self._timed.add(wanted)
+        return point_latencies(points, self.records, wanted)
 
     def measure_latency(
         self, *, batch: int = 1, threads: int | None = None, time_limit_s: float = 20.0, runtime: str = EAGER
@@ -168,20 +235,63 @@ class Family:
             ExtraError: The runtime is not installed.
             ExportError: A point cannot be exported or comes out wrong.
         """
-        threads = threads or torch.get_num_threads()
-        inputs = tuple(repeated(tensor, batch) for tensor in self.core.example_inputs)
-        with point_runners(self, runtime, inputs, threads) as runners:
-            timed = latency(runners, time_limit_s=time_limit_s, threads=threads, batch=batch)
-        label = "" if runtime == EAGER else runtime
-        results = {point: replace(timed[point.name], runtime=label) for point in self.points}
-        found = [record for point, result in results.items() for record in result.to_records(point.spec.text)]
+        found = timed_points(self, runtime, batch, threads or torch.get_num_threads(), time_limit_s)
         self.add_records(found)
         return found
 
     def add_records(self, records: Sequence[Record]) -> None:
         """Add Records; one of the same spec, metric, scope, machine and data gives way."""
-        fresh = {_record_key(record): record for record in (*self.records, *records)}
-        self.evidence = Evidence(tuple(fresh.values()), self.evidence.core_predictions, self.evidence.provenance)
+        self.evidence = self.evidence.with_records(records)
+
+    def extract(self, folder: str | Path, share: Asked = None, **budget: Unpack[Budget]) -> Extracted:
+        """Write one point as usual files that load without Concertina: weights, `slim.json`, and a `.pt2` program.
+
+        Args:
+            folder: Where to write; files of an earlier extraction are replaced.
+            share: Which point, as for `choose`.
+            **budget: As for `choose`, in place of a share.
+
+        Raises:
+            StorageError: The disk refuses, or the folder holds other files.
+            BudgetError, PointError: As `choose`.
+        """
+        point = self.choose(share, **budget)
+        return extract(
+            self.view(point.name),
+            self.core.example_inputs,
+            Path(folder),
+            space=self.supernet.space,
+            point=point,
+            facts=facts_of(self.core),
+        )
+
+    def export(
+        self, path: str | Path, share: Asked = None, *, to: str = "onnx", data: Any = None, **budget: Unpack[Budget]
+    ) -> Exported:
+        """Write one point as a file of another runtime, once it is seen to compute what the point computes.
+
+        Args:
+            path: The file; its name ends as the exporter wants it (.onnx, .xml).
+            share: Which point, as for `choose`.
+            to: The exporter: "onnx" or "openvino".
+            data: Real inputs to compare on too, as `fit` takes data.
+            **budget: As for `choose`, in place of a share.
+
+        Raises:
+            InputError: No such exporter, packages are missing, or the file's name ends otherwise.
+            ExportError: The network cannot be exported, or the file computes something else; nothing is written then.
+            BudgetError, PointError, StorageError: As `extract`.
+        """
+        path, suffix = Path(path), EXPORTERS.get(to).suffix
+        if path.suffix != suffix:
+            raise InputError("file to export to", asked=repr(path.name), allowed=f"a name that ends in {suffix}")
+        point = self.choose(share, **budget)
+        return export_point(to, to_export(self, point), path, self._real_inputs(data))
+
+    def export_all(self, folder: str | Path, *, data: Any = None, progress: Reporter | None = None) -> SharedExport:
+        """Write all points as small ONNX graphs over one file of weights; arguments and errors as for `export`."""
+        points = [to_export(self, point) for point in self.points]
+        return export_points(points, Path(folder), self._real_inputs(data), progress)[0]
 
     def save(self, path: str | Path) -> WriteReport:
         """Write the family to one file, whole or not at all.
@@ -189,6 +299,7 @@ class Family:
         Raises:
             StorageError: The disk refuses; what was there before is untouched.
             PointError: Only a part of the family is here (opened with upto=).
+            InputError: A tensor has lost its dtype, shape or finite values.
         """
         if self._opened is not None and not self._opened.complete:
             raise PointError("only a part of this family is here", do="Call grow() first.")
@@ -219,43 +330,59 @@ class Family:
         self._opened.grow(self.supernet, upto)
         return self.points
 
-    def _of_spec(self, spec: SubnetSpec, data: Any) -> Point:
+    @property
+    def _present(self) -> tuple[Point, ...]:
+        """The operating points that are here, smallest first."""
+        return tuple(self.supernet.points.values())
+
+    @property
+    def _stored(self) -> tuple[Point, ...]:
+        """All operating points, those included that are in the file but have not been read."""
+        unread = self._opened.unread(self.supernet) if self._opened is not None else ()
+        return tuple(sorted((*self._present, *unread), key=lambda point: point.macs)) if unread else self._present
+
+    def _of_spec(self, spec: SubnetSpec) -> Point:
         spec = self.supernet.space.check(spec)
-        for point in self.points:
+        for point in self._stored:
             if point.spec == spec:
-                return point
-        if data is None:
-            costs = self.supernet.costs
-            whole = costs.macs(self.supernet.space.full)
-            raise refuse_off_point(self.points, costs.macs(spec), whole, f"subnet {spec.digest}")
-        return self._promote(f"x-{spec.digest}", spec, -1, data)
+                return here(point, self._present)
+        costs = self.supernet.costs
+        whole = costs.macs(self.supernet.space.full)
+        raise refuse_off_point(self._stored, costs.macs(spec), whole, f"subnet {spec.digest}")
 
-    def _calibrated(self, kind: str, limit: object, data: Any) -> Point:
-        """Return the largest prefix of the growth order that fits, calibrated on data."""
-        order = self.supernet.order
-        candidates = [self.supernet.point(f"at{i}", order.spec(i), i) for i in range(len(order) + 1)]
-        if kind == "latency_ms":
-            raise PointError("a latency cannot be calibrated to", do="Give a share, macs=, params= or size_bytes=.")
-        best = largest_that_fits(candidates, kind, limit)  # type: ignore[arg-type]
-        for point in self.points:
-            if point.spec == best.spec:
-                return point
-        return self._promote(f"p{100 * best.share:.4g}", best.spec, best.position, data)
+    def _within_latency(self, limit: object, budget: Budget) -> Point:
+        """Return the largest point that is fast enough; points that have not been read might be too."""
+        latencies = self.latencies_ms(batch=budget.get("batch", 1), threads=budget.get("threads"))
+        chosen = largest_that_fits(self._present, "latency_ms", limit, latencies)  # type: ignore[arg-type]
+        larger = [point for point in self._stored if point.macs > self._present[-1].macs]
+        return here(larger[0], self._present) if larger and chosen == self._present[-1] else chosen
 
-    def _promote(self, name: str, spec: SubnetSpec, position: int, data: Any) -> Point:
-        """Calibrate a spec on data and keep it as an operating point."""
-        held = as_data(data, self.core.class_names)
-        task = self.task
-        fresh = self.supernet.fresh_private(spec)
-        private = calibrate(self.supernet, spec, fresh, task, batches(held, CALIBRATION_BATCH))
-        with self._lock:
-            self.supernet.add(self.supernet.point(name, spec, position), private)
-        return self.supernet.points[name]
+    def _spec_of(self, share: Asked, budget: Budget) -> tuple[SubnetSpec, int]:
+        """Return the spec that is asked for, and its position on the growth order (-1 for a spec given as such)."""
+        if isinstance(share, SubnetSpec):
+            spec, position = self.supernet.space.check(share), -1
+        else:
+            kind, limit = one_budget(share, budget)
+            if kind == "point":
+                point = here(point_called(self._stored, str(limit)), self._present)
+                return point.spec, point.position
+            spec, position = spec_within(self.supernet, kind, limit)
+        if self._opened is not None and not self.supernet.space.covers(self._opened.spec, spec):
+            raise PointError(
+                "a part of this subnet is in the file but has not been read",
+                do="Call family.grow(), or open the file without upto=.",
+            )
+        return spec, position
+
+    def _calibrate(self, spec: SubnetSpec, source: Any) -> CalibratedSubnet:
+        data = filled(taken(source, self.core, self.task, labels=False), self.core, self.task)
+        return self._calibrated.get(spec, data, lambda: calibrated_subnet(self.supernet, spec, self.task, data))
+
+    def _real_inputs(self, data: Any) -> RealInputs | None:
+        return None if data is None else real_inputs(self, taken(data, self.core, self.task))
 
     def __repr__(self) -> str:
-        listed = ", ".join(f"{point.name} {point.macs:,} MACs" for point in self.points)
-        return f"Family({self.core.source}, {len(self.points)} points: {listed})"
-
-
-def _record_key(record: Record) -> tuple[str, ...]:
-    return (record.spec, record.metric, record.scope, record.machine, record.data)
+        listed = ", ".join(f"{point.name} {point.macs:,} MACs" for point in self._present)
+        unread = len(self._stored) - len(self._present)
+        more = f", {unread} more in the file" if unread else ""
+        return f"Family({self.core.source}, {len(self._present)} points{more}: {listed})"

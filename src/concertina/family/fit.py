@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from concertina.analyse import analyse
-from concertina.family.family import Evidence, Family
-from concertina.family.finish import BATCH, calibrate_points, measure_family, sample_of
-from concertina.family.options import FitOptions, task_of, train_settings
-from concertina.load.data import TensorData, as_data, batches, check_fits
+from concertina.family.evidence import Evidence
+from concertina.family.family import Family
+from concertina.family.finish import calibrate_points, measure_family, sample_of
+from concertina.family.given import say_missing_classes, taken
+from concertina.family.options import FitOptions, check_options, task_of, train_settings
+from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.machine import machine_fingerprint, versions
 from concertina.nest import Supernet, choose_points, nest
+from concertina.nest.supernet import check_shares
 from concertina.objective.base import Task
 from concertina.score import score
 from concertina.train import RECIPES, Reporter, Trainer, TrainSettings, labelled, num_steps, train
 from concertina.types import Core
+
+log = logging.getLogger("concertina")
 
 DEFAULT_POINTS = (0.1, 0.25, 0.5, 0.75, 1.0)
 SCORE_SAMPLES = 1024
@@ -62,17 +68,20 @@ def fit(
     Raises:
         ConcertinaError: Something in the network, data or options cannot be used; the text says what to do.
     """
-    started, settings = time.monotonic(), train_settings(options)
-    held = None if validation is None else as_data(validation, core.class_names)
+    check_options(options, {"points": points, "progress": progress, "validation": validation})
+    started, settings, shares = time.monotonic(), train_settings(options), check_shares(points)
+    held = None if validation is None else taken(validation, core, task_of(core, options))
     if held is not None:
-        check_fits(held, core)
-    ready = prepare(core, train_data, points=points, progress=progress, **options)
+        say_missing_classes(held, core, "the validation data")
+    ready = prepare(core, train_data, points=shares, progress=progress, **options)
     spent = _train(ready, settings, options, progress) if settings.epochs > 0 else 0
-    calibrate_points(ready.supernet, ready.task, ready.train_data, progress)
+    calibrate_points(ready.supernet, ready.task, ready.train_data, progress, full=settings.epochs > 0)
     family = ready.family
     family.evidence = Evidence((), (), _provenance(settings, options, ready.train_data, spent, started))
     if held is not None:
         measure_family(family, core, held, progress=progress, seed=settings.seed)
+    for warning in family.warnings:
+        log.warning(warning)
     return family
 
 
@@ -124,14 +133,13 @@ def prepare(
 
     Args and errors as for `fit`. Use it with `Trainer` inside a training loop of your own.
     """
+    check_options(options, {"points": points, "progress": progress})
     tell = progress or (lambda _stage, _done: None)
-    settings = train_settings(options)
-    task = task_of(core, options)
+    settings, shares, task = train_settings(options), check_shares(points), task_of(core, options)
     recipe = RECIPES.get(options.get("recipe", "sandwich"))()
-    data = as_data(train_data, core.class_names)
+    data = taken(train_data, core, task, labels=False)
+    say_missing_classes(data, core, "the training data")
     data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels)
-    check_fits(data, core)
-    task.check(tuple(tensor[: BATCH * 8] for tensor in data.tensors))
     tell("verifying groups", 0.0)
     graph = analyse(core, seed=settings.seed, progress=lambda _what, done: tell("verifying groups", done))
     tell("rating channels and blocks", 0.0)
@@ -146,5 +154,6 @@ def prepare(
         data_fingerprint=sample.fingerprint,
     )
     supernet = nest(core, graph, scores, CostModel.of)
-    choose_points(supernet, points)
-    return Preparation(Family(core, supernet, graph=graph, task=task), supernet, task, data)
+    choose_points(supernet, shares)
+    facts = replace(core, augment=task.augmentation)
+    return Preparation(Family(facts, supernet, graph=graph, task=task), supernet, task, data)

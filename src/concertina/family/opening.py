@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from torch import nn
 
-from concertina.family.family import Evidence, Family
+from concertina.family.evidence import Evidence
+from concertina.family.family import Family
 from concertina.family.persist import Opened, example_inputs, rebuild
-from concertina.save import ByteSource, open_artifact
+from concertina.load.zoo import ZOO
+from concertina.objective import AUGMENTATIONS
+from concertina.save import ByteSource, Manifest, open_artifact
 from concertina.types import Core
+
+log = logging.getLogger("concertina")
 
 
 def open(
@@ -54,6 +60,7 @@ def open(
         task=manifest.task,
         class_names=manifest.class_names,
         preprocess=manifest.preprocess,
+        augment=_augmentation(manifest),
     )
     tables = artifact.tables() if upto is None else {}
     evidence = Evidence(
@@ -62,3 +69,14 @@ def open(
         provenance={key: str(value) for key, value in manifest.provenance.items()},
     )
     return Family(core, supernet, evidence=evidence, opened=opened)
+
+
+def _augmentation(manifest: Manifest) -> str:
+    """Return what the family was trained with; where the file does not say, what suits a network of the zoo."""
+    if not manifest.augment:
+        name = manifest.architecture.source.removeprefix("zoo:")
+        return ZOO.get(name).augment if name in ZOO else "none"
+    if manifest.augment not in AUGMENTATIONS:
+        log.warning("augmentation %r is not known here: at(calibrate=) goes without", manifest.augment)
+        return "none"
+    return manifest.augment

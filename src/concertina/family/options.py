@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-from concertina.errors import InputError
+import torch
+
+from concertina.errors import InputError, did_you_mean
 from concertina.objective.base import TASKS, Task
-from concertina.train import TrainSettings
+from concertina.score import CRITERIA
+from concertina.train import RECIPES, TrainSettings
 from concertina.types import Core
+
+MAX_SEED = 2**32 - 1
 
 
 class FitOptions(TypedDict, total=False):
@@ -26,6 +33,7 @@ class FitOptions(TypedDict, total=False):
     dtype: str
     optimizer: str
     weight_decay: float
+    warmup_share: float
     distill_weight: float
     full_from_core: float
     shrink_share: float
@@ -35,6 +43,54 @@ class FitOptions(TypedDict, total=False):
     """File for the state of the run, so that it survives being killed."""
     resume: bool
     """Go on from the checkpoint."""
+
+
+_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda x: 0 <= x <= 1e6, "0 to 1,000,000"),
+    "batch_size": (lambda x: x >= 2, "2 or more"),
+    "learning_rate": (lambda x: 0 < x < 100, "above 0, below 100"),
+    "weight_decay": (lambda x: x >= 0, "0 or more"),
+    "warmup_share": (lambda x: 0 <= x < 1, "0 to below 1"),
+    "distill_weight": (lambda x: x >= 0, "0 or more"),
+    "full_from_core": (lambda x: x >= 0, "0 or more"),
+    "shrink_share": (lambda x: 0 <= x < 1, "0 to below 1"),
+    "clip_norm": (lambda x: x >= 0, "0 (no limit) or more"),
+    "average": (lambda x: 0 <= x < 1, "0 to below 1"),
+    "seed": (lambda x: 0 <= x <= MAX_SEED, f"0 to {MAX_SEED}"),
+}
+"""Option -> whether a value is within its range, and the range in words."""
+
+
+def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
+    """Refuse options that `fit` does not have, or of the wrong kind, before anything slow is done.
+
+    Args:
+        options: What was given by name.
+        given: The arguments that `fit` names itself; they count as known.
+
+    Raises:
+        InputError: The text names the option, those there are, and the nearest one.
+        UnknownNameError: No such recipe or criterion.
+    """
+    known = [*given, *FitOptions.__annotations__]
+    for name in options:
+        if name not in known:
+            allowed = ", ".join(sorted(known))
+            raise InputError("unknown option", asked=repr(name), allowed=allowed, do=did_you_mean(name, known))
+    RECIPES.entry(options.get("recipe", "sandwich"))
+    CRITERIA.entry(options.get("criterion", "taylor"))
+    kinds: Mapping[str, tuple[object, type | tuple[type, ...], str]] = {
+        "task": (options.get("task"), (Task, type(None)), "a Task, such as concertina.objective.Classification()"),
+        "checkpoint": (options.get("checkpoint"), (str, Path, type(None)), "a path"),
+        "resume": (options.get("resume", False), bool, "True or False"),
+    }
+    for name, (value, kind, allowed) in kinds.items():
+        if not isinstance(value, kind):
+            raise InputError(f"option {name}", asked=repr(value), allowed=allowed)
+    if options.get("resume") and not options.get("checkpoint"):
+        raise InputError("option resume", asked="no checkpoint", allowed="together with checkpoint=FILE")
+    if not callable(given.get("progress") or print):
+        raise InputError("option progress", asked=repr(given["progress"]), allowed="a function of (text, share done)")
 
 
 def task_of(core: Core, options: FitOptions) -> Task:
@@ -52,22 +108,33 @@ def train_settings(options: FitOptions) -> TrainSettings:
     Raises:
         InputError: A value is out of range or of the wrong kind.
     """
-    names = TrainSettings.__dataclass_fields__
-    settings = TrainSettings(**{key: value for key, value in options.items() if key in names})  # type: ignore[arg-type]
-    checks = (
-        ("epochs", settings.epochs >= 0, "0 or more"),
-        ("batch_size", settings.batch_size >= 2, "2 or more"),
-        ("learning_rate", 0 < settings.learning_rate < 100, "above 0"),
-        ("dtype", settings.dtype in ("float32", "bfloat16"), "float32, bfloat16"),
-        ("optimizer", settings.optimizer in ("sgd", "adamw"), "sgd, adamw"),
-        ("weight_decay", settings.weight_decay >= 0, "0 or more"),
-        ("distill_weight", settings.distill_weight >= 0, "0 or more"),
-        ("full_from_core", settings.full_from_core >= 0, "0 or more"),
-        ("shrink_share", 0 <= settings.shrink_share < 1, "0 to below 1"),
-        ("clip_norm", settings.clip_norm >= 0, "0 (no limit) or more"),
-        ("average", 0 <= settings.average < 1, "0 to below 1"),
-    )
-    for name, good, allowed in checks:
-        if not good:
-            raise InputError(f"option {name}", asked=repr(getattr(settings, name)), allowed=allowed)
-    return settings
+    hints = get_type_hints(TrainSettings)
+    chosen: dict[str, Any] = {key: value for key, value in options.items() if key in hints}
+    for name, value in chosen.items():
+        allowed = _kind_wanted(value, hints[name])
+        good, words = _RANGES.get(name, (lambda _: True, ""))
+        if allowed or not good(value):
+            raise InputError(f"option {name}", asked=repr(value), allowed=words or allowed)
+    if "device" in chosen:
+        _check_device(chosen["device"])
+    return TrainSettings(**chosen)
+
+
+def _kind_wanted(value: object, hint: Any) -> str:
+    """Return "" where `value` is of the kind that the annotation says, else what is wanted in words."""
+    if get_origin(hint) is Literal:
+        return "" if value in get_args(hint) else ", ".join(get_args(hint))
+    if hint is str:
+        return "" if isinstance(value, str) else "a text"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return "a number"
+    return "a whole number" if hint is int and not isinstance(value, int) else ""
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        said = str(error).split("\n")[0]
+        raise InputError("option device", asked=f"{device!r} ({said})", allowed=", ".join(there)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
+from concertina.family.sound import check_sound
 from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
 from concertina.save import Architecture, Artifact, Content, Manifest, TensorInfo, WriteReport, write_artifact
-from concertina.types import Core, GrowthOrder, Record, SubnetSpec
+from concertina.types import Core, GrowthOrder, Point, Record, SubnetSpec
 
 DTYPES = {
     torch.float64: "F64",
@@ -50,7 +51,9 @@ def save_family(
     Raises:
         StorageError: The disk refuses.
         FormatError: Something in the family does not fit the format.
+        InputError: A tensor has lost its dtype, shape or finite values.
     """
+    check_sound(core.module, supernet)
     tensors = named_tensors(supernet.module)
     manifest = Manifest(
         architecture=Architecture(
@@ -63,6 +66,7 @@ def save_family(
         task=core.task,
         class_names=core.class_names,
         preprocess=core.preprocess,
+        augment=core.augment,
         licence=core.licence,
         core_fingerprint=core.fingerprint,
         provenance=dict(provenance),
@@ -85,12 +89,18 @@ class Opened:
     skeleton: nn.Module
     """The network as its architecture builds it; gives structure, not values."""
     reserve: bool
+    spec: SubnetSpec = field(init=False)
+    """The largest spec whose tensors have been read."""
 
     @cached_property
     def costs(self) -> CostModel:
         """The cost model of the whole family."""
         manifest = self.artifact.manifest
         return CostModel.of(self.skeleton, example_inputs(manifest), manifest.space)
+
+    def unread(self, supernet: Supernet) -> tuple[Point, ...]:
+        """Return the operating points of the file that have not been read yet."""
+        return tuple(point for point in self.artifact.manifest.points if point.name not in supernet.points)
 
     @property
     def complete(self) -> bool:
@@ -132,6 +142,7 @@ class Opened:
                 tensors = {name: _to_tensor(array, infos[name]) for name, array in held.items()}
                 supernet.add(point, {n: nn.Parameter(t) if n in parameters else t for n, t in tensors.items()})
         self._position = content.position
+        self.spec = content.spec
 
 
 class _CostsWhenAsked:

@@ -6,47 +6,54 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from concertina.errors import UnknownNameError
 from concertina.export import EAGER, EXPORTERS, RealInputs, ToExport, export_point, runtimes
-from concertina.measure.latency import Runner, module_runner
-from concertina.types import Point
-
-if TYPE_CHECKING:
-    from concertina.family.family import Family
-    from concertina.load.data import TensorData
+from concertina.family.evidence import Measurable
+from concertina.load.data import TensorData
+from concertina.measure.latency import Runner, latency, module_runner
+from concertina.types import Core, Point, Record
 
 CLASSIFICATION = "classification"
 
 
-def to_export(family: Family, point: Point) -> ToExport:
+def to_export(family: Measurable, point: Point) -> ToExport:
     """Return an operating point as exporters take it, with the facts that its file carries along."""
-    core = family.core
     facts = {
         "point": point.name,
         "spec": point.spec.text,
+        **{name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts_of(family.core).items()},
+    }
+    return ToExport(point.name, family.view(point.name), family.core.example_inputs, facts)
+
+
+def facts_of(core: Core) -> dict[str, Any]:
+    """Return what an exported network carries along of its core, as JSON values."""
+    return {
         "source": core.source,
+        "arguments": dict(core.arguments),
         "task": core.task,
-        "class_names": json.dumps(core.class_names),
-        "preprocess": json.dumps(asdict(core.preprocess)),
+        "class_names": list(core.class_names),
+        "preprocess": asdict(core.preprocess),
         "licence": core.licence,
     }
-    return ToExport(point.name, family.view(point.name), core.example_inputs, facts)
 
 
-def real_inputs(family: Family, data: TensorData) -> RealInputs:
+def real_inputs(family: Measurable, data: TensorData) -> RealInputs:
     """Return data as exported files are compared on it: with the first choice where the task has classes."""
     return RealInputs(family.task.inputs(data.tensors), top1=family.core.task == CLASSIFICATION)
 
 
 @contextmanager
-def point_runners(family: Family, runtime: str, inputs: Sequence[Tensor], threads: int) -> Iterator[dict[str, Runner]]:
+def point_runners(
+    family: Measurable, runtime: str, inputs: Sequence[Tensor], threads: int
+) -> Iterator[dict[str, Runner]]:
     """Give point name -> runner in a runtime, for `measure.latency`; exported files are gone afterwards.
 
     Args:
@@ -72,6 +79,24 @@ def point_runners(family: Family, runtime: str, inputs: Sequence[Tensor], thread
             made = export_point(runtime, to_export(family, point), path)
             runners[point.name] = exporter.load(made.files[0], threads).runner(*inputs)
         yield runners
+
+
+def timed_points(family: Measurable, runtime: str, batch: int, threads: int, time_limit_s: float) -> list[Record]:
+    """Time every point in turns in a runtime and return the Records; errors as for `point_runners`.
+
+    Args:
+        family: The family.
+        runtime: Name of the runtime.
+        batch: Inputs in one call.
+        threads: Threads of the call.
+        time_limit_s: Stop after this long, with the samples there are.
+    """
+    inputs = tuple(repeated(tensor, batch) for tensor in family.core.example_inputs)
+    with point_runners(family, runtime, inputs, threads) as runners:
+        found = latency(runners, time_limit_s=time_limit_s, threads=threads, batch=batch)
+    label = "" if runtime == EAGER else runtime
+    specs = {point.name: point.spec.text for point in family.points}
+    return [r for name, result in found.items() for r in replace(result, runtime=label).to_records(specs[name])]
 
 
 def check_runtime(runtime: str) -> None:

@@ -79,15 +79,21 @@ def adopt_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: str)
 def check_finite(module: nn.Module, origin: str) -> None:
     """Refuse a module with NaN or infinite values in its weights or normalisation statistics.
 
-    Infinities in other buffers are let through: attention masks hold them on purpose.
-
     Raises:
         LoadError: The text names the tensors.
     """
-    bad = [f"{name!r}" for name, tensor in module.named_parameters() if not _finite(tensor)]
-    bad += [f"{name!r}" for name, tensor in module.named_buffers() if not _finite(tensor, "running_" not in name)]
+    bad = not_finite(module)
     if bad:
-        raise LoadError(f"weights of {origin} hold NaN or infinite values", asked=some(bad))
+        raise LoadError(f"weights of {origin} hold NaN or infinite values", asked=some(map(repr, bad)))
+
+
+def not_finite(module: nn.Module) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinite values.
+
+    Infinities in buffers other than normalisation statistics are let through: attention masks hold them on purpose.
+    """
+    bad = [name for name, tensor in module.named_parameters() if not _finite(tensor)]
+    return bad + [name for name, tensor in module.named_buffers() if not _finite(tensor, "running_" not in name)]
 
 
 def fitting_networks(weights: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -3,18 +3,20 @@
 from concertina.nest.builder import build, materialize, subnet_tensors
 from concertina.nest.growth import Costs, build_growth_order
 from concertina.nest.order import named_tensors, permute
-from concertina.nest.supernet import Supernet, choose_points, nest, norm_tensors
+from concertina.nest.supernet import Supernet, check_shares, choose_points, nest, norm_tensors, point_name
 
 __all__ = [
     "Costs",
     "Supernet",
     "build",
     "build_growth_order",
+    "check_shares",
     "choose_points",
     "materialize",
     "named_tensors",
     "nest",
     "norm_tensors",
     "permute",
+    "point_name",
     "subnet_tensors",
 ]

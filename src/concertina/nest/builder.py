@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from types import MethodType
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
@@ -37,7 +37,9 @@ def build(
     Returns:
         A module whose tensors share storage with `module` or `private`. Skipped blocks are replaced.
     """
-    tensors = dict(named_tensors(module) if gradient else _detached(module)) | dict(private or {})
+    tensors = named_tensors(module) | dict(private or {})
+    if not gradient:
+        tensors = {name: tensor.detach() for name, tensor in tensors.items()}
     views = subnet_tensors(space, spec, tensors)
     subnet = copy_with_tensors(module, tensors | views)
     for axis, dims in _by_axis(space).items():
@@ -74,7 +76,7 @@ def materialize(subnet: nn.Module) -> nn.Module:
     for buffer in subnet.buffers():
         memo[id(buffer)] = buffer.detach().clone().contiguous()
     free = copy.deepcopy(subnet, memo)
-    for name in ("train", "load_state_dict", "materialize"):
+    for name in _GUARDS:
         free.__dict__.pop(name, None)
     return free.eval()
 
@@ -85,32 +87,56 @@ def _by_axis(space: Space) -> dict[str, tuple[Dim, ...]]:
     return {name: tuple(dim for dim in space.dims if dim.axis == name) for name in names}
 
 
-def _detached(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in named_tensors(module).items()}
-
-
 def _as_view(subnet: nn.Module) -> nn.Module:
-    """Give a subnet its `materialize` method and refuse what would write into shared storage."""
+    """Give a subnet its `materialize` method and refuse what would write into shared storage or change the subnet.
+
+    The same view is handed to everybody who asks, so it must not take another dtype or device for one of them.
+    """
     for parameter in subnet.parameters():
         parameter.requires_grad_(False)
     subnet.eval()
-    subnet.materialize = MethodType(materialize, subnet)  # type: ignore[assignment]
-    subnet.train = MethodType(_train_view, subnet)  # type: ignore[method-assign]
-    subnet.load_state_dict = MethodType(_load_view, subnet)  # type: ignore[method-assign]
+    for name, guard in _GUARDS.items():
+        setattr(subnet, name, partial(guard, subnet))
     return subnet
+
+
+def _refused(what: str, free_to: str) -> ViewError:
+    return ViewError(f"this subnet is a view of its family's storage {what}", do=f"Call .materialize() {free_to}.")
 
 
 def _train_view(subnet: nn.Module, mode: bool = True) -> nn.Module:
     if mode:
-        raise ViewError(
-            "this subnet is a view of its family's storage and stays in eval mode",
-            do="Call .materialize() for a copy that can be trained.",
-        )
+        raise _refused("and stays in eval mode", "for a copy that can be trained")
     return type(subnet).train(subnet, False)
 
 
 def _load_view(_subnet: nn.Module, *_args: Any, **_kwargs: Any) -> NoReturn:
-    raise ViewError(
-        "loading into a view would overwrite its family's storage",
-        do="Call .materialize() for a copy that can be loaded into.",
-    )
+    raise _refused("and loading would overwrite that", "for a copy that can be loaded into")
+
+
+def _require_grad_of_view(subnet: nn.Module, requires_grad: bool = True) -> nn.Module:
+    if requires_grad:
+        raise _refused("and takes no gradients", "for a copy that can be trained")
+    return subnet
+
+
+def _apply_to_view(subnet: nn.Module, change: Callable[[Tensor], Tensor], *_args: Any, **_kwargs: Any) -> nn.Module:
+    """Let `.to()`, `.float()` and their like pass where they change nothing."""
+    for tensor in named_tensors(subnet).values():
+        try:
+            changed = change(tensor) is not tensor
+        except (RuntimeError, AssertionError, NotImplementedError):  # a device that is not there
+            changed = True
+        if changed:
+            raise _refused("and keeps its dtype, device and layout", "for a copy that can be changed")
+    return subnet
+
+
+_GUARDS: Mapping[str, Callable[..., nn.Module]] = {
+    "materialize": materialize,
+    "train": _train_view,
+    "load_state_dict": _load_view,
+    "requires_grad_": _require_grad_of_view,
+    "_apply": _apply_to_view,
+}
+"""Methods that a view has in place of its class's."""

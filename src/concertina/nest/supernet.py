@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from concertina.axes import AXES
-from concertina.errors import AnalysisError, BudgetError, SpecError
+from concertina.errors import AnalysisError, BudgetError, InputError, SpecError
 from concertina.nest.builder import build, subnet_tensors
 from concertina.nest.growth import Costs, build_growth_order, step_worths
 from concertina.nest.order import named_tensors, permute
 from concertina.types import Core, Graph, GrowthOrder, Point, Scores, Space, SubnetSpec
+
+log = logging.getLogger("concertina")
+
+NAME_HOLDS = 0.9
+"""How much of the share asked for a point must reach to be called by it."""
 
 
 @dataclass(eq=False)
@@ -123,19 +130,21 @@ def choose_points(supernet: Supernet, shares: Sequence[float]) -> None:
     """Give a supernet one operating point per share of the core's MACs, with fresh private tensors.
 
     Each is the largest prefix of the growth order within its share. 1.0 is the full point, which has no private
-    tensors: the shared ones are its own. It is always added.
+    tensors: the shared ones are its own. It is always added. A point is called by the share asked for, unless the steps
+    are so coarse that it falls short of that by a tenth: then by what it reaches, with a warning.
 
     Raises:
-        BudgetError: A share is below the smallest subnet, or not in (0, 1].
+        InputError: The shares are no numbers in (0, 1], each once.
+        BudgetError: A share is below the smallest subnet.
         SpecError: Two shares give the same subnet.
     """
     order, costs = supernet.order, supernet.costs
     whole = costs.macs(supernet.space.full)
     macs = _macs_along(order, costs)
     taken: dict[int, float] = {}
-    for share in sorted({float(share) for share in shares} | {1.0}):
+    for share in check_shares(shares):
         fitting = [position for position, cost in enumerate(macs) if cost <= share * whole + 0.5]
-        if not 0 < share <= 1 or not fitting:
+        if not fitting:
             raise BudgetError(
                 "share of the core's MACs",
                 asked=f"{share:g}",
@@ -149,7 +158,55 @@ def choose_points(supernet: Supernet, shares: Sequence[float]) -> None:
         taken[position] = share
         spec = order.spec(position)
         private = {} if position == len(order) else supernet.fresh_private(spec)
-        supernet.add(supernet.point(f"p{100 * share:g}", spec, position), private)
+        name = _named(share, macs[position] / whole, supernet.points)
+        supernet.add(supernet.point(name, spec, position), private)
+
+
+def check_shares(shares: object) -> tuple[float, ...]:
+    """Return operating points as rising shares of the core's MACs, 1.0 always among them.
+
+    Raises:
+        InputError: They are no sequence of numbers in (0, 1], or one is there twice.
+
+    Example:
+        >>> check_shares([0.5, 0.25])
+        (0.25, 0.5, 1.0)
+    """
+    allowed = "shares of the core's MACs above 0 and up to 1, such as (0.25, 0.5, 1.0)"
+    if isinstance(shares, str | bytes) or not isinstance(shares, Iterable):
+        raise InputError("points", asked=repr(shares), allowed=allowed)
+    found = list(shares)
+    for share in found:
+        if not isinstance(share, Real) or isinstance(share, bool) or not 0 < float(share) <= 1:
+            raise InputError("points", asked=repr(share), allowed=allowed)
+        if found.count(share) > 1:
+            raise InputError("points", asked=f"{float(share):g} twice", allowed="each share once")
+    return tuple(sorted({1.0, *map(float, found)}))
+
+
+def point_name(share: float, taken: Collection[str]) -> str:
+    """Return a name for a point by its share of the core's MACs, with as many digits as it takes to be a new one.
+
+    Example:
+        >>> point_name(0.4213, ()), point_name(0.4213, ("p42",))
+        ('p42', 'p42.1')
+    """
+    names = (f"p{float(f'{100 * share:.{digits}g}'):g}" for digits in range(2, 7))
+    return next((name for name in names if name not in taken), f"p{100 * share!r}")
+
+
+def _named(asked: float, reached: float, taken: Collection[str]) -> str:
+    if reached >= NAME_HOLDS * asked:
+        return f"p{100 * asked:g}"
+    name = point_name(reached, taken)
+    log.warning(
+        "no subnet lies between %.1f%% and %g%% of the MACs: the point asked for as %g is called %r",
+        100 * reached,
+        100 * asked,
+        asked,
+        name,
+    )
+    return name
 
 
 def _macs_along(order: GrowthOrder, costs: Costs) -> list[int]:

@@ -33,6 +33,8 @@ class Task(ABC):
     name: str
     metric: Metric
     class_names: tuple[str, ...] = ()
+    augmentation: str = "none"
+    """Name of what `augment` does, among `AUGMENTATIONS`; a family's file tells it to whoever calibrates later."""
     sides: int = 1
     """How many times a sample holds the network's inputs: 2 for pairs."""
 

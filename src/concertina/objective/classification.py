@@ -53,6 +53,7 @@ class Classification(Task):
         self.class_names = tuple(class_names)
         self.fill = black(preprocess)
         self._augment, self._distance = AUGMENTATIONS.get(augment), DISTANCES.get(distance)
+        self.augmentation = augment
         self.temperature, self.label_smoothing = temperature, label_smoothing
 
     def inputs(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -62,6 +62,7 @@ class Similarity(Task):
             raise InputError("top score", asked=str(top_score), allowed="above 0")
         self.kind, self.top_score, self.fill = loss, top_score, black(preprocess)
         self._augment, self._distance = AUGMENTATIONS.get(augment), DISTANCES.get(distance)
+        self.augmentation = augment
 
     def inputs(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return each input of all a followed by that of all b, (2 * batch, ...)."""

@@ -25,6 +25,8 @@ KEYS = (
     *("names", "dtypes", "shapes", "axes", "attributes", "dims", "steps", "points"),
 )
 """The keys of a manifest, in order."""
+OPTIONAL = ("augment",)
+"""Keys that come last and only where they say something; a file from before they were known lacks them."""
 
 
 def to_json(manifest: Manifest) -> str:
@@ -53,7 +55,8 @@ def to_json(manifest: Manifest) -> str:
         manifest.steps,
         [write_point(point, manifest) for point in manifest.points],
     )
-    return dumps(dict(zip(KEYS, values, strict=True)), "manifest")
+    told = {"augment": manifest.augment} if manifest.augment else {}
+    return dumps(dict(zip(KEYS, values, strict=True)) | told, "manifest")
 
 
 def dumps(value: object, where: str) -> str:
@@ -81,7 +84,7 @@ def from_json(text: str) -> Manifest:
     """
     raw = strict.parse(text, "manifest")
     _check_version(raw.get("version") if isinstance(raw, dict) else None)
-    raw = strict.table(raw, "manifest", KEYS)
+    raw = strict.table(raw, "manifest", (*KEYS, *(key for key in OPTIONAL if key in raw)))
     tensors = _read_tensors(raw)
     dims = DimReader(raw, tensors).read()
     manifest = Manifest(
@@ -93,6 +96,7 @@ def from_json(text: str) -> Manifest:
         task=raw["task"],
         class_names=tuple(strict.listing(raw["class_names"], "manifest class_names")),
         preprocess=_read_preprocess(raw["preprocess"]),
+        augment=strict.name(raw["augment"], "manifest augment") if "augment" in raw else "",
         licence=raw["licence"],
         core_fingerprint=raw["core"],
         provenance=raw["provenance"],

@@ -65,6 +65,8 @@ class Manifest:
     """Class names in the order of the outputs."""
     preprocess: Preprocess = field(default_factory=Preprocess)
     """What the network's inputs went through in training."""
+    augment: str = ""
+    """Name of the augmentation that the family was trained with; empty where the file does not say."""
     licence: str = ""
     """Licence of the weights."""
     core_fingerprint: str = ""
@@ -134,6 +136,8 @@ def _check_plain_fields(manifest: Manifest) -> None:
         strict.integers(shape, "architecture input shape", 0)
         check_dtype(dtype, "architecture input")
     strict.name(manifest.task, "task")
+    if manifest.augment != "":
+        strict.name(manifest.augment, "augment")
     strict.listing(manifest.class_names, "class names", 0, MAX_STEPS)
     for text in (*manifest.class_names, manifest.licence, manifest.core_fingerprint):
         strict.free_text(text, "class names, licence and fingerprint")

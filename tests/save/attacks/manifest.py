@@ -77,6 +77,7 @@ WRONG_TYPES: dict[str, tuple[Any, ...]] = {
     "dims": (None, {}, [[]], [3]),
     "steps": (None, {}, [], ["0"], [True, 1, 2, 2, 0, 2], [0.0, 1, 2, 2, 0, 2], [-1, 1, 2, 2, 0, 2]),
     "points": (None, {}, [[]], ["p"]),
+    "augment": (None, "", 3, [], ["flip-crop"], "a\nb", "x" * 600),
 }
 
 

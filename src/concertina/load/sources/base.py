@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from concertina.errors import DataError
+from concertina.errors import DataError, how_to_install
 from concertina.registry import Registry
 
 Progress = Callable[[str, float], None]
@@ -50,14 +50,14 @@ def need(module: str, package: str, extra: str) -> Any:
     """Return an optional module, or say how to install it.
 
     Raises:
-        DataError: The module is not installed; the text holds the pip command.
+        DataError: The module is not installed; the text tells how to get it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise DataError(
             f"this data needs {package}, which is not installed",
-            do=f"Run: pip install {package}" + (f" (or: pip install 'concertina-nn[{extra}]')." if extra else "."),
+            do=how_to_install(extra),
         ) from error
 
 

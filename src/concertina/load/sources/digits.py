@@ -16,8 +16,8 @@ SPLITS = ("train", "validation", "test")
 @SOURCES.register("digits", source="UCI digits as in scikit-learn (Alpaydin & Kaynak 1998)", year=1998)
 def read_digits(path: str, selection: Mapping[str, str], class_names: tuple[str, ...], progress: Progress) -> Raw:  # noqa: ARG001 - a Reader
     """Read 1,797 real 8x8 grey digits, split 60/20/20 by class with a fixed seed."""
-    datasets = need("sklearn.datasets", "scikit-learn", "")
-    choose = need("sklearn.model_selection", "scikit-learn", "").train_test_split
+    datasets = need("sklearn.datasets", "scikit-learn", "demo")
+    choose = need("sklearn.model_selection", "scikit-learn", "demo").train_test_split
     split = selection.get("split", "")
     if set(selection) != {"split"} or split not in SPLITS:
         allowed = ", ".join(f"zoo:digits@{name}" for name in SPLITS)

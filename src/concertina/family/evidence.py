@@ -1,0 +1,85 @@
+"""What was measured of a family, and what the functions around a family need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from torch import nn
+
+from concertina.nest import Supernet
+from concertina.objective.base import Task
+from concertina.types import Core, Point, Record
+
+CORE = "core"
+"""What stands in the place of a spec in Records of the core."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured and what it was measured against; travels with the family."""
+
+    records: tuple[Record, ...] = ()
+    core_predictions: tuple[int, ...] = ()
+    """The core's predicted classes on the evaluation set, in its order."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """How the family came about: recipe, epochs, seeds, data fingerprints, cost."""
+
+    def __repr__(self) -> str:
+        return f"Evidence({len(self.records)} records, {len(self.core_predictions)} predictions of the core)"
+
+    def with_records(self, records: Sequence[Record]) -> Evidence:
+        """Return this evidence with more Records; one of the same spec, metric, scope, machine and data gives way.
+
+        The latest stand last.
+        """
+        fresh = {_key(record): record for record in records}
+        kept = [record for record in self.records if _key(record) not in fresh]
+        return replace(self, records=(*kept, *fresh.values()))
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    return (record.spec, record.metric, record.scope, record.machine, record.data)
+
+
+class Measurable(Protocol):
+    """What a family is to whoever measures or exports its points."""
+
+    core: Core
+    supernet: Supernet
+    task: Task
+    evidence: Evidence
+
+    @property
+    def points(self) -> Sequence[Point]:
+        """The operating points that are here, smallest first."""
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Every measured figure."""
+
+    def view(self, name: str) -> nn.Module:
+        """Return the resident view of an operating point."""
+
+    def add_records(self, records: Sequence[Record]) -> None:
+        """Add Records."""
+
+
+def core_figures(points: Sequence[Point], records: Sequence[Record]) -> dict[str, float]:
+    """Return the core's figures for the metrics that stand beside the points, measured on the same data as they.
+
+    Args:
+        points: Operating points with their headline figures.
+        records: All Records.
+
+    Returns:
+        Metric -> value; empty where the core was not measured on that data, or the points on several.
+    """
+    latest = {(r.spec, r.metric, r.data): r.value for r in records if not r.scope}
+    shown = [(point.spec.text, metric, value) for point in points for metric, value in point.metrics]
+    metrics = dict.fromkeys(metric for _, metric, _ in shown)
+    for data in dict.fromkeys(data for spec, _, data in reversed(latest) if spec == CORE):
+        if all(latest.get((spec, metric, data)) == value for spec, metric, value in shown):
+            return {metric: latest[CORE, metric, data] for metric in metrics if (CORE, metric, data) in latest}
+    return {}
