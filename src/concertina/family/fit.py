@@ -22,7 +22,17 @@ from concertina.nest import Supernet, choose_points, nest
 from concertina.nest.supernet import check_shares
 from concertina.objective.base import Task
 from concertina.score import score
-from concertina.train import RECIPES, Reporter, Trainer, TrainSettings, labelled, num_steps, train
+from concertina.train import (
+    RECIPES,
+    REHEARSE_FROM,
+    Reporter,
+    Trainer,
+    TrainSettings,
+    labelled,
+    num_steps,
+    rehearsed_order,
+    train,
+)
 from concertina.types import Core
 
 log = logging.getLogger("concertina")
@@ -40,6 +50,8 @@ class Preparation:
     supernet: Supernet
     task: Task
     train_data: TensorData
+    facts: dict[str, str]
+    """How the growth order came about, for the provenance."""
 
 
 def fit(
@@ -74,10 +86,11 @@ def fit(
     if held is not None:
         say_missing_classes(held, core, "the validation data")
     ready = prepare(core, train_data, points=shares, progress=progress, **options)
-    spent = _train(ready, settings, options, progress) if settings.epochs > 0 else 0
+    spent = _train(ready, settings, options, progress, started) if settings.epochs > 0 else Spent()
     calibrate_points(ready.supernet, ready.task, ready.train_data, progress, full=settings.epochs > 0)
     family = ready.family
-    family.evidence = Evidence((), (), _provenance(settings, options, ready.train_data, spent, started))
+    facts = ready.facts | _provenance(settings, options, ready.train_data, spent, started)
+    family.evidence = Evidence((), (), facts)
     if held is not None:
         measure_family(family, core, held, progress=progress, seed=settings.seed)
     for warning in family.warnings:
@@ -85,11 +98,26 @@ def fit(
     return family
 
 
-def _train(ready: Preparation, settings: TrainSettings, options: FitOptions, progress: Reporter | None) -> int:
-    """Train the points and return the MACs it took."""
+@dataclass(frozen=True)
+class Spent:
+    """What training cost."""
+
+    steps: int = 0
+    expected_macs: int = 0
+    """As told before the first step."""
+    macs: int = 0
+    earlier_s: float = 0.0
+    """Seconds of earlier legs of the run, which were interrupted."""
+
+
+def _train(
+    ready: Preparation, settings: TrainSettings, options: FitOptions, progress: Reporter | None, started: float
+) -> Spent:
+    """Train the points and return what it cost."""
     recipe, checkpoint = options.get("recipe", "sandwich"), options.get("checkpoint")
     steps = num_steps(ready.train_data, settings)
     trainer = Trainer(ready.supernet, ready.task, steps=steps, recipe=recipe, settings=settings)
+    trainer.seconds_spent = time.monotonic() - started
     train(
         trainer,
         ready.train_data,
@@ -99,11 +127,13 @@ def _train(ready: Preparation, settings: TrainSettings, options: FitOptions, pro
         progress=progress,
     )
     ready.supernet.to("cpu")
-    return trainer.macs_spent
+    expected = trainer.expected_macs(min(settings.batch_size, len(ready.train_data)))
+    earlier = max(0.0, trainer.seconds_spent - (time.monotonic() - started))
+    return Spent(steps, expected, trainer.macs_spent, earlier)
 
 
 def _provenance(
-    settings: TrainSettings, options: FitOptions, data: TensorData, macs_spent: int, started: float
+    settings: TrainSettings, options: FitOptions, data: TensorData, spent: Spent, started: float
 ) -> dict[str, str]:
     return {
         "recipe": options.get("recipe", "sandwich"),
@@ -114,8 +144,10 @@ def _provenance(
         "seed": str(settings.seed),
         "dtype": settings.dtype,
         "training data": data.fingerprint,
-        "training MACs": str(macs_spent),
-        "seconds": f"{time.monotonic() - started:.0f}",
+        "training steps": str(spent.steps),
+        "training MACs": str(spent.macs),
+        "training MACs expected": str(spent.expected_macs),
+        "seconds": f"{time.monotonic() - started + spent.earlier_s:.0f}",
         "machine": machine_fingerprint(),
         "versions": versions(),
     }
@@ -154,6 +186,15 @@ def prepare(
         data_fingerprint=sample.fingerprint,
     )
     supernet = nest(core, graph, scores, CostModel.of)
+    facts = {"order": options.get("order") or _default_order(data, settings)}
+    if facts["order"] == "rehearsed":
+        found = rehearsed_order(supernet, task, data, settings, progress)
+        supernet.order = found.order
+        facts["rehearsal MACs"] = str(found.macs_spent)
     choose_points(supernet, shares)
-    facts = replace(core, augment=task.augmentation)
-    return Preparation(Family(facts, supernet, graph=graph, task=task), supernet, task, data)
+    family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
+    return Preparation(family, supernet, task, data, facts)
+
+
+def _default_order(data: TensorData, settings: TrainSettings) -> str:
+    return "rehearsed" if settings.epochs > 0 and num_steps(data, settings) >= REHEARSE_FROM else "criterion"

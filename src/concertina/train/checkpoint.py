@@ -1,17 +1,49 @@
-"""Checkpoints of a training run: one safetensors file, written whole or not at all."""
+"""Checkpoints of a training run: one safetensors file with a hash of its own, written whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from concertina.errors import ResumeError, StorageError
+
+FORMAT = "2"
+BLANK = "0" * 64
+"""Stands in place of the hash while it is computed."""
+FIRST_AFTER_S = 3.0
+EVERY_S = 30.0
+MOST_OF_TIME = 0.04
+"""Largest share of the time that goes into writing checkpoints."""
+
+
+class Rhythm:
+    """When to write the next checkpoint: soon after the start, then now and then, and rarely where writing is slow.
+
+    Args:
+        write: Writes a checkpoint.
+        clock: Gives seconds.
+    """
+
+    def __init__(self, write: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._due = clock() + FIRST_AFTER_S
+
+    def write(self, *, at_once: bool = False) -> None:
+        """Write a checkpoint if it is time to."""
+        begun = self._clock()
+        if begun < self._due and not at_once:
+            return
+        self._write()
+        ended = self._clock()
+        self._due = ended + max(EVERY_S, (ended - begun) / MOST_OF_TIME)
 
 
 def write_checkpoint(
@@ -28,12 +60,14 @@ def write_checkpoint(
     Raises:
         StorageError: The disk refuses.
     """
-    metadata = {"run": json.dumps(run, sort_keys=True), "state": json.dumps(state, sort_keys=True)}
+    metadata = {"format": FORMAT, "run": json.dumps(run, sort_keys=True), "state": json.dumps(state, sort_keys=True)}
+    content = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, metadata | {"sha256": BLANK})
+    content = _with_hash(content, BLANK, hashlib.sha256(content).hexdigest())
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, metadata))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -46,17 +80,18 @@ def read_checkpoint(path: Path, run: Mapping[str, object]) -> tuple[dict[str, Te
     """Return the tensors and the state of a checkpoint of the same run.
 
     Raises:
-        ResumeError: The file is unreadable, or belongs to a run with other settings, which are named.
+        ResumeError: The file is unreadable or damaged, or belongs to a run with other settings, which are named.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()
+        metadata = _metadata(content)
         kept, state = json.loads(metadata["run"]), json.loads(metadata["state"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ResumeError(
-            f"checkpoint {path} cannot be read", asked=str(error), do="Start without --resume."
-        ) from error
+        is_whole = metadata["format"] == FORMAT and _hash_fits(content, metadata["sha256"])
+        tensors = load(content) if is_whole else {}
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if not is_whole:
+        raise _damaged(path, "bytes that are not those that were written, or those of another release")
     now = json.loads(json.dumps(run))
     changed = [
         f"{key}: {kept.get(key)} then, {now.get(key)} now"
@@ -70,3 +105,23 @@ def read_checkpoint(path: Path, run: Mapping[str, object]) -> tuple[dict[str, Te
             do="Repeat the first run's settings, or start without --resume.",
         )
     return tensors, state
+
+
+def _damaged(path: Path, found: str) -> ResumeError:
+    return ResumeError(f"checkpoint {path} is damaged", asked=found, do="Start without --resume.")
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the texts in the header of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return found
+
+
+def _hash_fits(content: bytes, written: str) -> bool:
+    return hashlib.sha256(_with_hash(content, written, BLANK)).hexdigest() == written
+
+
+def _with_hash(content: bytes, old: str, new: str) -> bytes:
+    """Return the file with another hash in its header; the header lies before all tensors, and holds the hash once."""
+    return content.replace(f'"sha256":"{old}"'.encode(), f'"sha256":"{new}"'.encode(), 1)

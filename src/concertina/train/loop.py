@@ -15,13 +15,10 @@ import torch
 from torch import Tensor
 
 from concertina.errors import DataError
-from concertina.nest import Supernet
-from concertina.train.checkpoint import read_checkpoint, write_checkpoint
+from concertina.train.checkpoint import Rhythm, read_checkpoint, write_checkpoint
 from concertina.train.schedule import step_seed
 from concertina.train.settings import TrainSettings
 from concertina.train.trainer import Trainer
-
-CHECKPOINT_EVERY_S = 30.0
 
 
 class TrainingData(Protocol):
@@ -40,7 +37,10 @@ class TrainingData(Protocol):
 
 
 Reporter = Callable[[str, float], None]
-"""Takes what is being done now and the share of it that is done, 0 to 1."""
+"""Takes what is being done now and the share of it that is done, 0 to 1.
+
+What is done as soon as it is first told of is a remark: "going on at step 400 of 1,000", 1.0.
+"""
 
 
 def train(
@@ -60,44 +60,73 @@ def train(
         recipe: Name of the trainer's recipe, for the checkpoint.
         checkpoint: File for the state of the run; None keeps none.
         resume: Go on from the checkpoint if it is there; the results are those of a run never stopped.
-        progress: Told now and then where the run stands.
+        progress: Told what all steps will cost before the first of them, and where the run stands now and then.
 
     Raises:
-        ResumeError: The checkpoint belongs to another run.
+        ResumeError: The checkpoint is damaged or belongs to another run.
         TrainingError: The loss is not finite.
     """
-    settings = trainer.settings
-    run = describe_run(trainer.supernet, data, settings, recipe)
-    losses: list[float] = []
-    if checkpoint is not None and resume and checkpoint.exists():
-        tensors, state = read_checkpoint(checkpoint, run)
-        trainer.load_state(tensors, position=_whole(state, "position"), macs_spent=_whole(state, "macs_spent"))
-        losses = [float(loss) for loss in state["losses"]]  # type: ignore[attr-defined]
-
-    def keep() -> None:
-        if checkpoint is not None:
-            where = {"position": trainer.position, "macs_spent": trainer.macs_spent, "losses": losses}
-            write_checkpoint(checkpoint, trainer.state(), run, where)
-
-    per_epoch = steps_per_epoch(len(data), settings.batch_size)
-    saved = time.monotonic()
+    tell = progress or _tell_nobody
+    batch_size = min(len(data), trainer.settings.batch_size)
+    per_epoch = steps_per_epoch(len(data), batch_size)
+    keeper = _Keeper(trainer, checkpoint, describe_run(trainer, data, recipe))
+    if resume:
+        keeper.go_on(tell)
+    tell(cost_in_words(trainer, batch_size), 1.0)
+    rhythm = Rhythm(keeper.keep)
     with _interrupts() as interrupted:
         while trainer.position < trainer.num_steps:
+            begun = time.monotonic()
             epoch, place = divmod(trainer.position, per_epoch)
-            order = _shuffled(len(data), settings.seed, epoch)
+            order = _shuffled(len(data), trainer.settings.seed, epoch)
             phase = trainer.phase.name
-            chosen = order[place * settings.batch_size : (place + 1) * settings.batch_size]
-            losses.append(trainer.step(tuple(tensor[chosen] for tensor in data.tensors)))
-            now = time.monotonic()
-            if progress is not None:
-                progress(f"training ({phase})", trainer.position / trainer.num_steps)
-            if now - saved > CHECKPOINT_EVERY_S or interrupted():
-                keep()
-                saved = time.monotonic()
+            chosen = order[place * batch_size : (place + 1) * batch_size]
+            keeper.losses.append(trainer.step(tuple(tensor[chosen] for tensor in data.tensors)))
+            tell(f"training ({phase})", trainer.position / trainer.num_steps)
+            rhythm.write(at_once=interrupted())
+            trainer.seconds_spent += time.monotonic() - begun
             if interrupted():
                 raise KeyboardInterrupt("stopped between two steps")
-    keep()
-    return losses
+    keeper.keep()
+    return keeper.losses
+
+
+def cost_in_words(trainer: Trainer, batch_size: int) -> str:
+    """Return how many steps there will be and what they cost, before the first of them."""
+    macs = trainer.expected_macs(batch_size)
+    return f"{trainer.num_steps:,} training steps will cost {macs:.3g} MACs (backward and teacher passes included)"
+
+
+class _Keeper:
+    """Keeps the state of a run in its checkpoint, and goes back to it."""
+
+    def __init__(self, trainer: Trainer, path: Path | None, run: Mapping[str, object]) -> None:
+        self._trainer, self._path, self._run = trainer, path, run
+        self.losses: list[float] = []
+
+    def keep(self) -> None:
+        """Write the checkpoint, where one is wanted."""
+        if self._path is None:
+            return
+        trainer = self._trainer
+        state = {name: getattr(trainer, name) for name in ("position", "macs_spent", "seconds_spent")}
+        write_checkpoint(self._path, trainer.state(), self._run, state | {"losses": self.losses})
+
+    def go_on(self, tell: Reporter) -> None:
+        """Go back to the state that the checkpoint holds, if there is one."""
+        if self._path is None or not self._path.exists():
+            tell(f"no checkpoint at {self._path}: starting anew", 1.0)
+            return
+        tensors, state = read_checkpoint(self._path, self._run)
+        trainer = self._trainer
+        trainer.load_state(tensors, position=_whole(state, "position"), macs_spent=_whole(state, "macs_spent"))
+        trainer.seconds_spent += float(state["seconds_spent"])  # type: ignore[arg-type]
+        self.losses = [float(loss) for loss in state["losses"]]  # type: ignore[attr-defined]
+        tell(f"going on at step {trainer.position:,} of {trainer.num_steps:,}", 1.0)
+
+
+def _tell_nobody(_stage: str, _done: float) -> None:
+    """Report nothing."""
 
 
 @contextmanager
@@ -137,14 +166,18 @@ def num_steps(data: TrainingData, settings: TrainSettings) -> int:
     return max(1, round(settings.epochs * steps_per_epoch(len(data), settings.batch_size)))
 
 
-def describe_run(supernet: Supernet, data: TrainingData, settings: TrainSettings, recipe: str) -> Mapping[str, object]:
+def describe_run(trainer: Trainer, data: TrainingData, recipe: str) -> Mapping[str, object]:
     """Return what two runs must share for one to go on where the other stopped."""
+    supernet = trainer.supernet
     return {
-        **asdict(settings),
+        **asdict(trainer.settings),
         "recipe": recipe,
+        "steps": trainer.num_steps,
         "points": [f"{point.name} {point.spec.digest}" for point in supernet.points.values()],
         "data": data.fingerprint,
+        "augment": trainer.task.augmentation,
         "order": hash_of(supernet.order.steps),
+        "core": trainer.core_fingerprint(),
     }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from concertina.errors import DataError, TrainingError
+from concertina.load import fingerprint
 from concertina.nest import Supernet, named_tensors
 from concertina.objective.base import Task
 from concertina.train.average import Average
 from concertina.train.passes import Passes
+from concertina.train.plan import BACKWARD, StepPlan, check_teachers, forecast, plan_step, step_generator
 from concertina.train.press import left_out, press
 from concertina.train.recipes import RECIPES, Lesson, Phase
 from concertina.train.schedule import Stretch, step_seed, stretches
@@ -33,6 +34,8 @@ class Trainer:
 
     Raises:
         UnknownNameError: No such recipe.
+        TrainingError: There are fewer steps than the recipe has phases.
+        InputError: The settings leave the recipe without its only teacher.
 
     Source: sandwich rule and in-place distillation, arXiv:1903.05134.
     """
@@ -46,13 +49,16 @@ class Trainer:
         recipe: str = "sandwich",
         settings: TrainSettings | None = None,
     ) -> None:
-        self.supernet, self.task, self.num_steps = supernet, task, steps
+        self.supernet, self.task, self.num_steps, self.recipe = supernet, task, steps, recipe
         self.settings = settings or TrainSettings()
         self.position = 0
         """Steps done."""
         self.macs_spent = 0
         """Multiply-accumulates of all passes so far, backward and teacher included."""
-        self._stretches = stretches(RECIPES.get(recipe)().phases(tuple(supernet.points), 1.0), steps)
+        self.seconds_spent = 0.0
+        """Seconds of the run so far, those of its earlier, interrupted legs included; `train` counts them."""
+        self._stretches = self._laid_out()
+        check_teachers(recipe, self._stretches, self.settings)
         supernet.to(self.settings.device)
         self._teacher = copy.deepcopy(supernet.module).eval().requires_grad_(False)
         self._passes = Passes(supernet)
@@ -66,6 +72,27 @@ class Trainer:
     def phase(self) -> Phase:
         """The phase of the next step."""
         return self._stretches[self._index()].phase
+
+    def _laid_out(self) -> list[Stretch]:
+        return stretches(RECIPES.get(self.recipe)().phases(tuple(self.supernet.points), 1.0), self.num_steps)
+
+    def expected_macs(self, samples: int | None = None) -> int:
+        """Return what `macs_spent` will be after all steps: forward, backward and teacher passes.
+
+        Args:
+            samples: Samples in a batch; the settings' batch size unless said.
+        """
+        macs = {name: point.macs for name, point in self.supernet.points.items()}
+        inputs = self.task.sides * (samples or self.settings.batch_size)
+        return inputs * forecast(self._laid_out(), macs, self._core_macs, self.settings)
+
+    def core_fingerprint(self) -> str:
+        """Return the fingerprint of the core as it is sorted here: what teaches, and what training starts from."""
+        return fingerprint(self._teacher)
+
+    @property
+    def _core_macs(self) -> int:
+        return self.supernet.costs.macs(self.supernet.space.full)
 
     def trainables(self) -> dict[str, nn.Parameter]:
         """Return every trainable parameter by a stable name: shared ones, then private ones per point."""
@@ -89,14 +116,13 @@ class Trainer:
         self._check(batch)
         self._enter()
         stretch = self._stretches[self._entered]
-        generator = torch.Generator().manual_seed(step_seed(self.settings.seed, self.position))
-        chosen = stretch.phase.sample(generator)
-        names = stretch.admitted(self.position, list(self.supernet.points), chosen, self.settings.shrink_share)
+        generator = step_generator(self.settings, self.position)
+        plan = plan_step(stretch, self.position, list(self.supernet.points), self.settings, generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(self.settings.seed, self.position, "dropout"))
-            losses = self._run_passes(stretch.phase, names, self.task.augment(batch, generator))
-        self._refuse_infinite(names, losses)
-        self._update(stretch, names)
+            losses = self._run_passes(plan, self.task.augment(batch, generator))
+        self._refuse_infinite(plan.points, losses)
+        self._update(stretch, plan.points)
         self.position += 1
         if self._average is not None:
             self._average.update(self.position - stretch.start)
@@ -111,15 +137,14 @@ class Trainer:
             raise DataError("a training batch needs two samples or more", asked="1", do="Drop the last, short batch.")
         self.task.check(batch)
 
-    def _run_passes(self, phase: Phase, names: tuple[str, ...], batch: Sequence[Tensor]) -> list[float]:
+    def _run_passes(self, plan: StepPlan, batch: Sequence[Tensor]) -> list[float]:
         """Run forward and backward through each point and return their losses; gradients lie on the trainables."""
         batch = tuple(tensor.to(self.settings.device) for tensor in batch)
         inputs = tuple(_channels_last(tensor) for tensor in self.task.inputs(batch))
-        lessons = [self._lesson(phase, place) for place in range(len(names))]
-        core = self._teach(inputs) if any(lesson.core for lesson in lessons) else None
+        core = self._teach(inputs) if plan.asks_core else None
         full: Tensor | None = None
         losses = []
-        for name, lesson in zip(names, lessons, strict=True):
+        for name, lesson in zip(plan.points, plan.lessons, strict=True):
             with self._autocast():
                 outputs = self._passes.of(name).module(*inputs)
             outputs = outputs.float()
@@ -128,16 +153,8 @@ class Trainer:
             losses.append(loss.detach())
             loss.backward()
             self._passes.collect(name)
-            self.macs_spent += 3 * self.supernet.points[name].macs * len(inputs[0])
+            self.macs_spent += (1 + BACKWARD) * self.supernet.points[name].macs * len(inputs[0])
         return torch.stack(losses).tolist()
-
-    def _lesson(self, phase: Phase, place: int) -> Lesson:
-        """Return what the point at `place` of a step learns from, the core's teaching weighed by the settings."""
-        lesson, settings = phase.rest if place else phase.first, self.settings
-        core = lesson.core * settings.distill_weight
-        if place == 0 and not lesson.core:
-            core = settings.full_from_core
-        return replace(lesson, core=core)
 
     def _loss(
         self, lesson: Lesson, outputs: Tensor, batch: Sequence[Tensor], teachers: tuple[Tensor | None, Tensor | None]
@@ -160,7 +177,7 @@ class Trainer:
                 )
 
     def _teach(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        self.macs_spent += self.supernet.costs.macs(self.supernet.space.full) * len(inputs[0])
+        self.macs_spent += self._core_macs * len(inputs[0])
         with torch.no_grad(), self._autocast():
             return self._teacher(*inputs).float()
 
