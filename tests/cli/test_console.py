@@ -24,8 +24,8 @@ def test_results_are_tables_on_stdout_with_markup_left_alone(capsys: pytest.Capt
     assert captured.err == ""
     assert "[bold]x" in captured.out
     assert "1,234,567" in captured.out
-    assert re.search(r"^p10 +0\.1 *$", captured.out, re.MULTILINE)
-    assert re.search(r"^p100 +- *$", captured.out, re.MULTILINE)
+    assert re.search(r"^p10 +10\.0%$", captured.out, re.MULTILINE)
+    assert re.search(r"^p100 +-$", captured.out, re.MULTILINE)
 
 
 def test_results_are_json_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +51,20 @@ def test_progress_is_plain_lines_off_a_terminal(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "training: 0%\ntraining: 50%, about 10 s left\nmeasuring: 25%\n"
+
+
+def test_what_is_done_at_once_is_a_remark(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Console(Common()).progress() as progress:
+        progress("going on at step 3 of 6", 1.0)
+        progress("training", 0.5)
+    assert capsys.readouterr().err == "going on at step 3 of 6\ntraining: 50%\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Console(Common()).progress() as progress:
+        progress("training", 0.5)
+        progress("starting anew", 1.0)
+    shown = capsys.readouterr().err
+    assert "starting anew" in shown
+    assert "100%" not in shown.partition("starting anew")[0].rpartition("\n")[2]
 
 
 def test_the_package_log_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
-        with resumable("to go on: concertina fit --resume"):
+        with resumable(lambda: "to go on: concertina fit --resume"):
             raise KeyboardInterrupt
 
     assert reported(work) == 130

@@ -211,16 +211,22 @@ def test_a_missing_extra_is_named_with_the_command(
     owner = family("mlp")
     path = save(owner, tmp_path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    words = r"onnx export needs a package.*got onnxruntime.*pip install 'concertina-nn\[onnx\]'"
+    words = r'onnx export needs a package.*got onnxruntime.*pip install "concertina-nn\[onnx\]".*-e "\.\[onnx\]"'
     with pytest.raises(ExtraError, match=words):
         export_point("onnx", to_export(owner, owner.points[0]), tmp_path / "x.onnx")
     with pytest.raises(ExtraError, match=words):
         owner.measure_latency(runtime="onnx")
     capsys.readouterr()
     assert main(["export", str(path), "--to", "onnx", "--all-points", "-o", str(tmp_path / "all")]) == 2
-    assert "pip install 'concertina-nn[onnx]'" in capsys.readouterr().err
+    assert (
+        'pip install "concertina-nn[onnx]" (in a clone of the repository: pip install -e ".[onnx]")'
+        in capsys.readouterr().err
+    )
     assert main(["measure", str(path), "--latency", "--runtime", "onnx"]) == 2
-    assert "pip install 'concertina-nn[onnx]'" in capsys.readouterr().err
+    assert (
+        'pip install "concertina-nn[onnx]" (in a clone of the repository: pip install -e ".[onnx]")'
+        in capsys.readouterr().err
+    )
 
 
 def save(owner: ct.Family, folder: Path) -> Path:

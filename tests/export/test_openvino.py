@@ -98,11 +98,11 @@ def test_a_missing_extra_is_named_with_the_command(
     path = tmp_path / "family.concertina"
     owner.save(path)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ExtraError, match=r"got openvino.*pip install 'concertina-nn\[openvino\]'"):
+    with pytest.raises(ExtraError, match=r'got openvino.*pip install "concertina-nn\[openvino\]"'):
         export_point("openvino", to_export(owner, owner.points[0]), tmp_path / "x.xml")
     words = ["export", str(path), "--to", "openvino", "--share", "1", "-o", str(tmp_path / "x.xml")]
     assert main(words) == 2
-    assert "pip install 'concertina-nn[openvino]'" in capsys.readouterr().err
+    assert 'pip install "concertina-nn[openvino]"' in capsys.readouterr().err
 
 
 def test_the_verb_writes_both_files_and_measure_times_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -258,9 +258,14 @@ def test_a_missing_library_is_named_with_the_command(monkeypatch: pytest.MonkeyP
         raise ImportError(name)
 
     monkeypatch.setattr(base.importlib, "import_module", missing)
-    assert_refused("zoo:digits@train", "needs scikit-learn, which is not installed. Run: pip install scikit-learn")
+    assert_refused(
+        "zoo:digits@train", r'needs scikit-learn, which is not installed. Run: pip install "concertina-nn\[demo\]"'
+    )
     (tmp_path / "d.parquet").write_bytes(b"")
-    assert_refused(str(tmp_path / "d.parquet"), r"pip install pyarrow \(or: pip install 'concertina-nn\[data\]'\)")
+    assert_refused(
+        str(tmp_path / "d.parquet"),
+        r'needs pyarrow.*"concertina-nn\[data\]" \(in a clone of the repository: pip install -e "\.\[data\]"\)',
+    )
 
 
 def test_every_kind_of_source_is_registered() -> None:

@@ -115,7 +115,7 @@ def test_the_core_stands_beside_its_family() -> None:
     data = family()
     core = Record("core", "accuracy", 0.97, "share", 500, 0.95, 0.98, data="d1")
     text = Reader(page(replace(data, records=[core, *data.records]))).text
-    assert "core 97.0% 95.0 to 98.0 – 1.00 M 100% – – –" in text
+    assert "core 97.0% 95.0 to 98.0 – 1.00 M 100% 80.0 k 320 kB –" in text
 
 
 def test_recall_is_shaded_by_how_low_it_is() -> None:

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import pytest
-from rich.console import Console
 from tests.report.samples import MACHINE, accuracy, family, hostile, latency, point, spec
 
-from concertina.report import points_lines, points_table
+from concertina.report import points_notes, points_table
 from concertina.report import wording as say
 from concertina.report.figures import CORE, Figures, ReportData, core_macs, rows
 from concertina.types import Record
 
 
-def printed(data: ReportData, width: int = 200) -> str:
-    out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(points_table(data.points, data.records, title="T [b]"))
-    return out.getvalue()
+def test_a_line_a_point_holds_what_was_measured() -> None:
+    titles, lines = points_table(family().points, family().records)
+    assert titles[:7] == ["point", "MACs", "share", "accuracy", "95% interval", "samples", "worst class"]
+    assert lines[0][:7] == ["p10", "100,000", "10.0%", "81.5%", "79.5 to 82.5", "500", "dog: 71.9%"]
+    assert (titles[7:], lines[0][7:]) == (["ms, median", "95% interval", "ms, p95"], ["1.30", "1.27 to 1.33", "1.95"])
+    assert points_notes(family().records) == ["ms: batch=1 threads=1"]
 
 
-def test_plain_lines_are_aligned_and_hold_every_figure() -> None:
-    lines = points_lines(family().points, family().records)
-    assert lines[0].split("  ")[0] == "point"
-    assert " ".join(lines[1].split()) == "p10 100 k 10.0% 8.00 k 32.0 kB 81.5% 79.5 to 82.5 dog 71.9% 1.30 / 1.95"
-    assert len({len(line) for line in lines}) == 1
-
-
-def test_the_terminal_shows_names_as_they_are() -> None:
+def test_what_was_not_measured_has_no_column_or_a_dash() -> None:
     data = family()
-    named = [point(0, 0.1, "[red]p10[/red]"), *data.points[1:]]
-    text = printed(ReportData("", named, data.records))
-    assert "[red]p10[/red]" in text
-    assert "T [b]" in text
+    assert points_table(data.points, [])[0] == ["point", "MACs", "share"]
+    some = [record for record in data.records if record.spec != data.points[0].spec.text]
+    assert points_table(data.points, some)[1][0][3:] == [say.MISSING] * 7
+
+
+def test_latency_that_is_not_to_be_trusted_says_why() -> None:
+    records = latency(0, 2.0, "batch=1 threads=1 unresolved")
+    assert points_table([point(0, 1.0)], records)[1][0][3:] == ["2.00", "unresolved", "3.00"]
+    assert any(note.startswith("unresolved: the machine was too busy") for note in points_notes(records))
 
 
 def test_hostile_names_send_no_control_characters() -> None:
-    text = "\n".join(points_lines(hostile().points, hostile().records)) + printed(hostile())
+    data = hostile()
+    titles, lines = points_table(data.points, data.records)
+    text = "".join([*titles, *(cell for line in lines for cell in line), *points_notes(data.records)])
     assert not any(char in text for char in "\u202e\x00\x1b\ud800")
 
 

@@ -16,6 +16,7 @@ import typer
 from concertina.cli import demo, export, extract, fit, inspect, measure, methods, report
 from concertina.cli.options import command, version
 from concertina.cli.outcome import reported
+from concertina.cli.streams import settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 ok, 1 a check or bound failed, 2 bad usage or input, 3 internal error, 130 interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    settle()
     return reported(lambda: _run(words), debug="--debug" in words)
 
 

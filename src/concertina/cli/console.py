@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
+from concertina.cli.layout import Sheet
 from concertina.cli.options import Common
 
 Report = Callable[[str, float], None]
@@ -21,6 +22,7 @@ Report = Callable[[str, float], None]
 
 PLAIN_EVERY_S = 5.0
 PIPE_WIDTH = 10_000
+_NUMBER = re.compile(r"(([+-]?\d[\d,]*(\.\d+)?(e[+-]\d+)?%?|nan|-?inf)( to |$)){1,2}|-")
 
 
 class Console:
@@ -38,22 +40,19 @@ class Console:
         log.setLevel(logging.INFO)
         log.propagate = False
 
-    def result(self, data: object, *parts: Table | str) -> None:
+    def result(self, data: object, *parts: Sheet | str) -> None:
         """Print the verb's result: `data` as JSON when asked for, else the tables and lines one after the other."""
         if self._as_json:
             sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             return
-        wide = None if sys.stdout.isatty() else PIPE_WIDTH
-        terminal = Terminal(width=wide, markup=False, highlight=False, emoji=False)
-        with terminal.capture() as captured:
-            for part in parts:
-                terminal.print(part, soft_wrap=isinstance(part, str))
-        sys.stdout.write(captured.get())
+        for part in parts:
+            sys.stdout.write(f"{part}\n" if isinstance(part, str) else "".join(_lines(part)))
 
     def remark(self, line: str) -> None:
-        """Say something on stderr that is no part of the result."""
+        """Say something on stderr that is no part of the result; nobody listening is no reason to stop."""
         if not self._quiet:
-            self._stderr.print(line)
+            with suppress(OSError):
+                self._stderr.print(line)
 
     @contextmanager
     def progress(self, first: str = "") -> Iterator[Report]:
@@ -104,7 +103,10 @@ class _Stages:
         self._bar, self._stage, self._task = bar, "", TaskID(-1)
 
     def report(self, stage: str, done: float) -> None:
-        """Move the bar of `stage`; a new stage ends the one before."""
+        """Move the bar of `stage`; a new stage ends the one before, and one that is done at once is a remark."""
+        if stage != self._stage and done >= 1:
+            self._bar.console.print(stage)
+            return
         if stage != self._stage:
             if self._task >= 0:
                 self._bar.update(self._task, completed=1.0)
@@ -120,8 +122,11 @@ class _PlainLines:
         self._begun = self._said = self._first = 0.0
 
     def report(self, stage: str, done: float) -> None:
-        """Say where `stage` is, unless that was said a moment ago."""
+        """Say where `stage` is, unless that was said a moment ago; one that is done at once is a remark."""
         now = time.monotonic()
+        if stage != self._stage and done >= 1:
+            self._say(stage)
+            return
         if stage != self._stage:
             self._stage, self._begun, self._first = stage, now, done
         elif now - self._said < PLAIN_EVERY_S:
@@ -132,50 +137,72 @@ class _PlainLines:
         self._say(f"{stage}: {100 * done:.0f}%{left}")
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> Sheet:
     """Return a plain table; numbers stand to the right, missing values are a dash."""
     rows = [list(row) for row in rows]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place, title in enumerate(titles):
-        cells = [row[place] for row in rows if row[place] is not None]
-        numeric = bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
-        made.add_column(title, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(shown(cell) for cell in row))
-    return made
+    cells = tuple(tuple(shown(cell) for cell in row) for row in rows)
+    columns = ([(row[place], shown(row[place])) for row in rows] for place in range(len(titles)))
+    numeric = (place for place, column in enumerate(columns) if column and all(_is_number(*cell) for cell in column))
+    return Sheet(tuple(title.replace("_", " ") for title in titles), cells, frozenset(numeric))
+
+
+def _is_number(value: object, written: str) -> bool:
+    """Return whether a value is a number or none, or reads as one or two: "51.1%", "1,024", "45.9 to 56.2"."""
+    kinds = (int, float, str, type(None))
+    return isinstance(value, kinds) and not isinstance(value, bool) and bool(_NUMBER.fullmatch(written))
 
 
 def shown(value: object) -> str:
-    """Return a value as people read it.
+    """Return a value as people read it; what a terminal would take for a command is replaced.
 
     Example:
-        >>> shown(1234567), shown(0.25), shown(None), shown((0.1, 1.0)), shown(True)
-        ('1,234,567', '0.25', '-', '0.1, 1', 'yes')
+        >>> shown(1234567), shown(52463.0), shown(0.25), shown(None), shown((0.1, 1.0)), shown(True)
+        ('1,234,567', '52,463', '0.25', '-', '0.1, 1', 'yes')
     """
-    if value is None or value == "":
+    if value is None or value in ("", "\N{EN DASH}"):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={shown(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(shown(item) for item in value) or "-"
-    return str(value)
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(value))
 
 
-def describe(data: Mapping[str, Any]) -> list[Table | str]:
+def records_table(records: Sequence[Mapping[str, Any]]) -> Sheet:
+    """Return a table of records, a line each; a share of the MACs is in percent, and what a record lacks is a dash."""
+    titles = list(dict.fromkeys(title for record in records for title in record))
+    percent = [
+        dict(record) | ({"share": f"{record['share']:.1%}"} if record.get("share") else {}) for record in records
+    ]
+    return table(titles, [[record.get(title) for title in titles] for record in percent])
+
+
+def describe(data: Mapping[str, Any]) -> list[Sheet | str]:
     """Return plain data as tables: one of the single values, then one for each list of records."""
-    parts: list[Table | str] = [table(("what", "value"), [(k, v) for k, v in data.items() if not _records(v)])]
+    parts: list[Sheet | str] = [table(("what", "value"), [(k, v) for k, v in data.items() if not _records(v)])]
     for name, records in data.items():
         if _records(records):
-            titles = list(dict.fromkeys(title for record in records for title in record))
-            parts += ["", name, table(titles, [[record.get(title) for title in titles] for record in records])]
+            parts += ["", name, records_table(records)]
     return parts
 
 
 def _records(value: object) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _lines(sheet: Sheet) -> Iterator[str]:
+    """Yield the printed lines of a table: as wide as it likes in a pipe, within the width of a terminal."""
+    on_terminal = sys.stdout.isatty()
+    terminal = Terminal(width=None if on_terminal else PIPE_WIDTH, markup=False, highlight=False, emoji=False)
+    for place, piece in enumerate(sheet.pieces(terminal.width)):
+        if place:
+            yield "\n"
+        with terminal.capture() as captured:
+            terminal.print(piece, crop=False, no_wrap=True, width=max(terminal.width, terminal.measure(piece).minimum))
+        yield "".join(f"{line.rstrip()}\n" for line in captured.get().split("\n")[:-1])

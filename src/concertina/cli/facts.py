@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
-
-from concertina.cli.console import table
 
 if TYPE_CHECKING:
     from concertina.types import Core, Graph, Point
@@ -32,17 +28,27 @@ def of_network(core: Core, graph: Graph) -> dict[str, Any]:
     }
 
 
-def of_file(path: Path) -> dict[str, Any]:
+def of_file(path: Path, points: Sequence[Point] | None = None) -> dict[str, Any]:
     """Return what the header of a family file says; its weights are not read.
 
+    Args:
+        path: The file; it may end early.
+        points: The points to tell of; all unless said.
+
     Raises:
-        FormatError: The file is not sound.
+        FormatError: The header is not sound.
     """
     from concertina.save import open_artifact
 
     with open_artifact(path) as artifact:
         manifest = artifact.manifest
-        reach = {point.name: stage.end for stage in artifact.stages for point in stage.points}
+        whole = {point.name for point in artifact.available}
+        told = [
+            of_point(point)
+            | {"file_bytes": artifact.ends[point.name]}
+            | ({} if artifact.complete else {"whole here": point.name in whole})
+            for point in (manifest.points if points is None else points)
+        ]
         return {
             "file": str(path),
             "size bytes": artifact.file_bytes,
@@ -56,7 +62,7 @@ def of_file(path: Path) -> dict[str, Any]:
             "licence": manifest.licence,
             "core": manifest.core_fingerprint,
             **{f"made with {name}": value for name, value in manifest.provenance.items()},
-            "points": [of_point(point) | {"file_bytes": reach.get(point.name)} for point in manifest.points],
+            "points": told,
             "dims": [{"dim": dim.name, "choices": list(dim.choices)} for dim in manifest.dims],
         }
 
@@ -71,9 +77,3 @@ def of_point(point: Point) -> dict[str, Any]:
         "size_bytes": point.size_bytes,
         **dict(point.metrics),
     }
-
-
-def point_table(points: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the table of operating points; figures that only some have are a dash elsewhere."""
-    titles = list(dict.fromkeys(title for point in points for title in point))
-    return table(titles, [[point.get(title) for title in titles] for point in points])

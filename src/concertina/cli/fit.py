@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concertina.cli.console import Console
-from concertina.cli.facts import of_file, point_table
-from concertina.cli.inputs import check_data, check_output, fractions
-from concertina.cli.options import Common
+from concertina.cli.console import Console, records_table
+from concertina.cli.facts import of_file
+from concertina.cli.inputs import check_data, check_output, check_space, check_weights, data_path, fractions
+from concertina.cli.options import Common, as_option
 from concertina.cli.outcome import resumable
 from concertina.errors import InputError, StorageError
 
@@ -32,25 +32,29 @@ class Options(Common):
     source: Annotated[str, typer.Argument(metavar="[SOURCE]", help="The network: zoo:NAME.", show_default=False)] = ""
     arch: Annotated[str, typer.Option(metavar="NAME", help="The network, as an option instead of SOURCE.")] = ""
     weights: Annotated[
-        str, typer.Option(metavar="FILE", help="Its weights (safetensors); packaged ones when left out.")
-    ] = ""
+        str | None, typer.Option(metavar="FILE", help="Its weights (safetensors); packaged ones when left out.")
+    ] = None
     data: Annotated[
         str,
         typer.Option(metavar="DATA", help="Training data: FILE.npz, .parquet, .csv, a folder, zoo:NAME; with @PART."),
     ]
     validation: Annotated[
-        str, typer.Option(metavar="DATA", help="Held-out data to measure on; without it only costs are known.")
-    ] = ""
+        str | None, typer.Option(metavar="DATA", help="Held-out data to measure on; without it only costs are known.")
+    ] = None
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Family file to write.")]
     points: Annotated[str, typer.Option(metavar="LIST", help="Operating points as shares of the network's MACs.")] = (
         "0.1,0.25,0.5,0.75,1.0"
     )
     recipe: Annotated[str, typer.Option(metavar="NAME", help="How the family is trained.")] = "sandwich"
     criterion: Annotated[str, typer.Option(metavar="NAME", help="What makes a channel important.")] = "taylor"
-    epochs: Annotated[float, typer.Option(min=0.0, help="Passes over the training data; 0 only calibrates.")] = 4.0
-    batch_size: Annotated[int, typer.Option(min=2, help="Samples in a training step.")] = 128
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Largest learning rate of the schedule.")] = 0.02
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal results.")] = 0
+    order: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Growth order: rehearsed, or criterion (default for very short runs)."),
+    ] = None
+    epochs: Annotated[float, typer.Option(help="Passes over the training data; 0 only calibrates.")] = 4.0
+    batch_size: Annotated[int, typer.Option(help="Samples in a training step, 2 or more.")] = 128
+    learning_rate: Annotated[float, typer.Option(help="Largest learning rate of the schedule, above 0.")] = 0.02
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0
     device: Annotated[str, typer.Option(metavar="NAME", help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu"
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32 or bfloat16.")] = (
         "float32"
@@ -82,18 +86,20 @@ def run(options: Options) -> None:
     from concertina.load import load, open_data
 
     console = Console(options)
-    with console.progress() as progress, resumable(_how_to_resume()):
-        core = load(options.network, weights=options.weights or None)
-        train, validation = (
+    with console.progress() as progress, resumable(lambda: _how_to_resume(options)):
+        core = load(options.network, weights=options.weights)
+        check_space(options.output, 2 * sum(tensor.nbytes for tensor in core.module.state_dict().values()))
+        train, *held = (
             open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=progress)
-            if text
-            else None
             for text in (options.data, options.validation)
+            if text is not None
         )
+        if any(data.fingerprint == train.fingerprint for data in held):
+            console.remark("the validation data is the training data: figures will say nothing of data not seen before")
         family = fit(
             core,
             train,
-            validation,
+            *held,
             points=shares,
             progress=progress,
             **_settings(options),
@@ -101,7 +107,7 @@ def run(options: Options) -> None:
         family.save(options.output)
     options.checkpoint.unlink(missing_ok=True)
     data = of_file(options.output)
-    console.result(data, point_table(data["points"]))
+    console.result(data, records_table(data["points"]))
     console.remark(f"wrote {options.output}; next: concertina report {shlex.quote(str(options.output))}")
 
 
@@ -110,19 +116,30 @@ def check(options: Options) -> tuple[float, ...]:
 
     Raises:
         InputError: An option is wrong; the text says which and what is allowed.
+        StorageError: The output cannot be written, or holds what may not be replaced.
     """
     if bool(options.source) == bool(options.arch):
         asked = f"{options.source} and {options.arch}" if options.source else "none"
         raise InputError("network", asked=asked, allowed="one", do="Give SOURCE or --arch, such as zoo:digits-cnn.")
     shares = fractions(options.points)
-    check_output(options.output, replace=options.yes or options.resume)
+    check_data(options.data)
+    if options.validation is not None:
+        check_data(options.validation, "--validation")
+    check_weights(options.weights)
+    _check_outputs(options)
+    _check_names(options)
+    return shares
+
+
+def _check_outputs(options: Options) -> None:
+    """Refuse an output or a checkpoint that is in the way; `--resume` is no leave to replace an output."""
+    weights = Path(options.weights) if options.weights and options.weights != "random" else None
+    inputs = (data_path(options.data), data_path(options.validation), weights)
+    check_output(options.output, replace=options.yes, inputs=inputs)
+    check_output(options.checkpoint, replace=True, inputs=inputs)
     if options.checkpoint.exists() and not (options.yes or options.resume):
         do = "Give --resume to go on with it, or --yes to begin anew."
         raise StorageError(f"'{options.checkpoint}' holds an unfinished run", do=do)
-    for text in filter(None, (options.data, options.validation)):
-        check_data(text)
-    _check_names(options)
-    return shares
 
 
 def _check_names(options: Options) -> None:
@@ -134,14 +151,19 @@ def _check_names(options: Options) -> None:
     CRITERIA.entry(options.criterion)
     RECIPES.entry(options.recipe)
     if options.network.startswith("zoo:"):
-        ZOO.entry(options.network.removeprefix("zoo:"))
-    train_settings(_settings(options))
+        ZOO.entry(options.network.removeprefix("zoo:").partition("@")[0])
+    try:
+        train_settings(_settings(options))
+    except InputError as error:
+        option = as_option(error.where.removeprefix("option "))
+        raise InputError(option, asked=error.asked, allowed=error.allowed, do=error.do) from error
 
 
 def _settings(options: Options) -> FitOptions:
     return {
         "recipe": options.recipe,
         "criterion": options.criterion,
+        "order": options.order,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
@@ -153,6 +175,8 @@ def _settings(options: Options) -> FitOptions:
     }
 
 
-def _how_to_resume() -> str:
-    words = [word for word in sys.argv[1:] if word not in ("--resume", "--yes", "-y")]
-    return f"to go on: {shlex.join(['concertina', *words, '--resume'])}"
+def _how_to_resume(options: Options) -> str:
+    if not options.checkpoint.exists():
+        return ""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    return f"'{options.checkpoint}' keeps what was done; to go on: {shlex.join(['concertina', *words, '--resume'])}"

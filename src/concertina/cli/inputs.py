@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from concertina.errors import DataError, InputError, StorageError
+from concertina.errors import DataError, InputError, LoadError, StorageError
 
 
 def fractions(text: str) -> tuple[float, ...]:
@@ -41,15 +44,49 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def check_data(text: str) -> None:
+def data_path(text: str | None) -> Path | None:
+    """Return the file or folder that a data text names; None for `zoo:` names and no text.
+
+    Example:
+        >>> data_path("digits.npz@part=test"), data_path("zoo:digits@train")
+        (PosixPath('digits.npz'), None)
+    """
+    if not text or text.startswith("zoo:"):
+        return None
+    return Path(text) if Path(text).exists() else Path(text.rpartition("@")[0] or text)
+
+
+def check_data(text: str, option: str = "--data") -> None:
     """Refuse data whose file is not there; `zoo:` names are left to the loader.
 
+    Args:
+        text: What was typed.
+        option: Where it was typed.
+
     Raises:
-        DataError: No such file or folder.
+        DataError: There is no text, or no such file or folder.
     """
-    place = text.rpartition("@")[0] or text
-    if not text.startswith("zoo:") and not Path(text).exists() and not Path(place).exists():
+    if not text:
+        allowed = "a .npz, .parquet or .csv file, a folder of images, zoo:digits@train ..."
+        raise DataError(option, asked="an empty text", allowed=allowed)
+    place = data_path(text)
+    if place is not None and not place.exists():
         raise DataError(f"data '{place}' is not there", do="Check the path.")
+
+
+def check_weights(text: str | None) -> None:
+    """Refuse weights whose file is not there.
+
+    Raises:
+        LoadError: There is an empty text, no such file, or a folder.
+    """
+    if text is None or text == "random":
+        return
+    if not text:
+        raise LoadError("--weights", asked="an empty text", allowed="a .safetensors file, or a checkpoint of tensors")
+    if not Path(text).is_file():
+        what = "are a folder" if Path(text).is_dir() else "are not there"
+        raise LoadError(f"weights '{text}' {what}", do="Check the path.")
 
 
 def check_file(path: Path) -> None:
@@ -62,17 +99,69 @@ def check_file(path: Path) -> None:
         raise InputError(f"'{path}' is {'a folder' if path.is_dir() else 'not there'}", do="Give a family file.")
 
 
-def check_output(path: Path, *, replace: bool) -> None:
-    """Refuse an output that cannot be written, before work is spent on it.
+def check_output(path: Path, *, replace: bool, inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse a file that cannot be written, before work is spent on it.
 
     Args:
         path: What is to be written.
-        replace: Whether something there already may be replaced.
+        replace: Whether a file that is there already may be replaced.
+        inputs: What the work reads; the output must be none of it.
 
     Raises:
-        StorageError: Its folder is not there, or it exists and may not be replaced.
+        StorageError: Its folder is not there or not writable, it is no file, it is read too, or it exists and may not
+            be replaced.
     """
-    if not path.parent.is_dir():
-        raise StorageError(f"folder '{path.parent}' is not there", do="Make it, or write elsewhere.")
+    _check_parent(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise StorageError(f"'{path}' is {kind}", do="Give the name of a file.")
+    if any(_same(path, read) for read in inputs if read is not None):
+        raise StorageError(f"'{path}' is read by this command and cannot be its output", do="Give another name.")
     if path.exists() and not replace:
         raise StorageError(f"'{path}' is there already", do="Give --yes to replace it, or another name.")
+
+
+def check_folder(path: Path, *, replace: bool) -> None:
+    """Refuse a folder that cannot be written to, before work is spent on it.
+
+    Args:
+        path: The folder; it is made where it is missing.
+        replace: Whether files in it may be replaced.
+
+    Raises:
+        StorageError: Where it would be is no folder or not writable, it is a file, or it holds files that may not be
+            replaced.
+    """
+    _check_parent(path)
+    if path.exists() and not path.is_dir():
+        raise StorageError(f"'{path}' is a file", do="Give the name of a folder.")
+    if path.exists() and any(path.iterdir()) and not replace:
+        raise StorageError(f"'{path}' is there already", do="Give --yes to replace what is in it, or another name.")
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuse to work for an output that finds no room on its disk.
+
+    Args:
+        path: What is to be written.
+        needed: Bytes that it needs at the least.
+
+    Raises:
+        StorageError: There is less room.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        asked, allowed = f"{free:,} bytes free", f"{needed:,} or more"
+        raise StorageError(f"no room for '{path}'", asked=asked, allowed=allowed, do="Free some, or write elsewhere.")
+
+
+def _check_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise StorageError(f"folder '{path.parent}' is not there", do="Make it, or write elsewhere.")
+    if not os.access(path.parent, os.W_OK):
+        raise StorageError(f"folder '{path.parent}' is not writable", do="Write elsewhere.")
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to the same file, links followed."""
+    return os.path.realpath(one) == os.path.realpath(other) or (one.exists() and other.exists() and one.samefile(other))

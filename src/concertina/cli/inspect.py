@@ -10,7 +10,8 @@ import typer
 
 from concertina.cli.console import Console, describe
 from concertina.cli.facts import of_file, of_network
-from concertina.cli.inputs import check_file
+from concertina.cli.family_file import UPTO, look
+from concertina.cli.inputs import check_file, check_weights
 from concertina.cli.options import Common
 from concertina.errors import InputError
 
@@ -23,8 +24,9 @@ class Options(Common):
 
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A family file, or a network: zoo:NAME.")]
     weights: Annotated[
-        str, typer.Option(metavar="FILE", help="Weights of the network; packaged ones when left out.")
-    ] = ""
+        str | None, typer.Option(metavar="FILE", help="Weights of the network; packaged ones when left out.")
+    ] = None
+    upto: Annotated[str, typer.Option(metavar="POINT", help=UPTO)] = ""
 
 
 def run(options: Options) -> None:
@@ -39,17 +41,21 @@ def run(options: Options) -> None:
 
 
 def _file(options: Options) -> dict[str, Any]:
-    if options.weights:
+    if options.weights is not None:
         raise InputError("--weights", asked=f"with the file '{options.source}'", allowed="with a network, zoo:NAME")
-    check_file(Path(options.source))
-    return of_file(Path(options.source))
+    path = Path(options.source)
+    check_file(path)
+    return of_file(path, look(path, options.upto).here if options.upto else None)
 
 
 def _network(options: Options, console: Console) -> dict[str, Any]:
     from concertina.analyse import analyse
     from concertina.load import load
 
+    if options.upto:
+        raise InputError("--upto", asked=f"with the network '{options.source}'", allowed="with a family file")
+    check_weights(options.weights)
     with console.progress() as progress:
-        core = load(options.source, weights=options.weights or None)
+        core = load(options.source, weights=options.weights)
         graph = analyse(core, progress=progress)
     return of_network(core, graph)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from concertina.cli.budgets import check_calls
 from concertina.cli.console import Console, Report, table
-from concertina.cli.inputs import check_data, check_file, names
-from concertina.cli.options import Common
-from concertina.errors import InputError
+from concertina.cli.family_file import FamilyOptions, Reach, check_buildable, look, open_family
+from concertina.cli.inputs import check_data, names
+from concertina.errors import InputError, PointError, did_you_mean
 
 if TYPE_CHECKING:
     from concertina.family import Family
@@ -22,11 +23,10 @@ TITLES = ("point", "metric", "scope", "value", "low", "high", "unit", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(FamilyOptions):
     """Options of `concertina measure`."""
 
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A family file.")]
-    data: Annotated[str, typer.Option(metavar="DATA", help="Data to measure quality on.")] = ""
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="Data to measure quality on.")] = None
     points: Annotated[str, typer.Option(metavar="LIST", help="Points to show (p10,p50); all when left out.")] = ""
     latency: Annotated[bool, typer.Option("--latency", help="Measure latency on this machine too.")] = False
     batch: Annotated[int, typer.Option(min=1, help="Inputs in one call, for latency.")] = 1
@@ -35,33 +35,62 @@ class Options(Common):
         str, typer.Option(metavar="NAME", help="What runs it, for latency: eager (torch), onnx or openvino.")
     ] = "eager"
     save: Annotated[bool, typer.Option("--save", help="Keep the figures in FILE, written anew as a whole.")] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every figure, those by class too.")] = False
 
 
 def run(options: Options) -> None:
     """Measure the points of a family: quality overall and by class on data, latency on this machine.
 
-    Every figure comes with its 95% interval or spread and the number of samples or runs that it rests on.
+    A line a point, with 95% intervals and the number of samples; --verbose and --json give every figure.
     """
-    check_file(options.file)
-    if not options.data and not options.latency:
-        raise InputError("nothing to measure", do="Give --data, --latency or both.")
-    if options.data:
-        check_data(options.data)
-    _check_runtime(options)
-    import concertina as ct
-
+    reach = check(options)
     console = Console(options)
-    family = ct.open(options.file)
-    for name in names(options.points):
-        family.choose(point=name)
+    family = open_family(options, reach)
     with console.progress("measuring") as progress:
         records = [*_quality(family, options, progress), *_latency(family, options, progress)]
     if options.save:
         family.save(options.file)
-    titles = ("point", "metric", "scope", "value", "low", "high", "unit", "n")
     called = {point.spec.text: point.name for point in family.points}
     rows = [{"point": called.get(record.spec, record.spec), **asdict(record)} for record in records]
-    console.result(rows, table(titles, [[row[title] for title in titles] for row in rows]))
+    if options.verbose:
+        console.result(rows, table(TITLES, [[_cell(row, title) for title in TITLES] for row in rows]))
+        return
+    from concertina.report import points_notes, points_table
+
+    measured = {record.spec for record in records}
+    cells = points_table([point for point in family.points if point.spec.text in measured], records)
+    console.result(rows, table(*cells), *points_notes(records))
+
+
+def check(options: Options) -> Reach:
+    """Refuse wrong options before anything slow is loaded; return what the header says.
+
+    Raises:
+        InputError: An option is wrong; the text says which and what is allowed.
+        FormatError: The file is not sound, or not whole.
+    """
+    if options.data is None and not options.latency:
+        raise InputError("nothing to measure", do="Give --data, --latency or both.")
+    if options.data is not None:
+        check_data(options.data)
+    reach = look(options.file, options.upto)
+    known = [point.name for point in reach.here]
+    for name in names(options.points):
+        if name not in known:
+            do = did_you_mean(name, known)
+            raise PointError("--points", asked=repr(name), allowed=", ".join(known), do=do)
+    if options.save and len(reach.here) < len(reach.stored):
+        raise InputError("--save", asked=f"with --upto {options.upto}", allowed="with all points of the file")
+    if options.latency:
+        check_calls(options.batch, options.threads, reach)
+    check_buildable(options, reach, _in_python(options))
+    _check_runtime(options)
+    return reach
+
+
+def _in_python(options: Options) -> str:
+    latency = f"family.measure_latency(batch={options.batch}, threads={options.threads}, runtime={options.runtime!r})"
+    return "\n  ".join(["family.measure(data)"] * (options.data is not None) + [latency] * options.latency)
 
 
 def _check_runtime(options: Options) -> None:
@@ -75,20 +104,25 @@ def _check_runtime(options: Options) -> None:
 
 
 def _quality(family: Family, options: Options, progress: Report) -> list[Record]:
-    if not options.data:
+    if options.data is None:
         return []
-    from concertina.family import measure_family
     from concertina.load import open_data
 
     core = family.core
     data = open_data(options.data, preprocess=core.preprocess, class_names=core.class_names)
-    return measure_family(family, None, data, points=names(options.points), progress=progress)
+    return family.measure(data, points=names(options.points), progress=progress)
 
 
-def _latency(family: Family, options: Options, progress: Report) -> list[Record]:
+def _latency(family: Family, options: Options, progress: Report) -> Sequence[Record]:
     if not options.latency:
         return []
     progress("measuring latency", 0.0)
     found = family.measure_latency(batch=options.batch, threads=options.threads, runtime=options.runtime)
     wanted = {family.choose(point=name).spec.text for name in names(options.points)}
     return [record for record in found if not wanted or record.spec in wanted]
+
+
+def _cell(row: dict[str, Any], title: str) -> object:
+    """Return a cell of the long table; counts are whole numbers."""
+    value = row[title]
+    return int(value) if isinstance(value, float) and value.is_integer() and row["unit"] != "share" else value

@@ -19,18 +19,23 @@ class Options(Common):
 
     status: Annotated[str, typer.Option(metavar="STATUS", help="Only methods that are: none, part or works.")] = ""
     family: Annotated[str, typer.Option(metavar="LETTER", help="Only methods of one family, such as W for width.")] = ""
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the evidence too.")] = False
 
 
 def run(options: Options) -> None:
-    """List the published methods that Concertina follows, with verb, status and evidence.
+    """List the published methods that Concertina follows, with verb and status.
 
     works: a test or a measured record shows it. part: something of it is built. none: not yet.
+    --verbose and --json tell the evidence too.
     """
     from concertina.methods import FAMILIES, STATUSES, choose, load_methods
 
-    chosen = choose(load_methods(), status=options.status, family=options.family)
-    console = Console(options)
-    titles = ("id", "family", "status", "verb", "capability", "evidence")
-    rows = [(m.id, FAMILIES[m.family], m.status, m.verb, m.capability, "; ".join(m.evidence)) for m in chosen]
+    chosen = choose(load_methods(), status=options.status, family=options.family.upper())
+    titles = ["id", "family", "status", "verb", "capability"] + ["evidence"] * options.verbose
+    rows = [
+        [m.id, m.family, m.status, m.verb, m.capability] + ["; ".join(m.evidence)] * options.verbose for m in chosen
+    ]
     counts = ", ".join(f"{sum(m.status == status for m in chosen)} {status}" for status in STATUSES)
-    console.result([asdict(method) for method in chosen], table(titles, rows), f"{len(chosen)} methods: {counts}")
+    letters = ", ".join(f"{letter} {FAMILIES[letter]}" for letter in dict.fromkeys(m.family for m in chosen))
+    closing = f"{len(chosen)} methods: {counts}; families: {letters or 'none'}"
+    Console(options).result([asdict(method) for method in chosen], table(titles, rows), closing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -25,13 +25,16 @@ Given = TypeVar("Given", bound=Common)
 def command(options: type[Given], run: Callable[[Given], int | None]) -> Callable[..., int | None]:
     """Return a function with one parameter per field of `options`, as typer reads them, that calls `run`.
 
+    Arguments come first, then options in the order of their classes: those of the verb itself, then what it inherits.
+
     Args:
         options: Frozen keyword-only dataclass; each field is `Annotated` with a typer option or argument.
         run: The verb; its docstring is the help text, its result the exit code (None for 0).
     """
     hints = get_type_hints(options, include_extras=True)
-    inherited = {field.name for field in fields(Common)}
-    ordered = sorted(fields(options), key=lambda field: field.name in inherited)
+    classes = [*enumerate(options.__mro__)]
+    homes = {name: place for place, home in reversed(classes) for name in inspect.get_annotations(home)}
+    ordered = sorted(fields(options), key=lambda field: (not _is_argument(hints[field.name]), homes[field.name]))
 
     def call(**given: Any) -> int | None:
         return run(options(**given))
@@ -50,6 +53,20 @@ def command(options: type[Given], run: Callable[[Given], int | None]) -> Callabl
     call.__annotations__ = {field.name: hints[field.name] for field in ordered}
     call.__doc__ = run.__doc__
     return call
+
+
+def _is_argument(hint: Any) -> bool:
+    return any(isinstance(said, typer.models.ArgumentInfo) for said in get_args(hint))
+
+
+def as_option(name: str) -> str:
+    """Return how an option is typed.
+
+    Example:
+        >>> as_option("size_bytes")
+        '--size-bytes'
+    """
+    return f"--{name.replace('_', '-')}"
 
 
 def version(asked: bool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from contextlib import contextmanager
 
 import typer
 
+from concertina.cli.streams import let_go_of_stdout, say
 from concertina.errors import ConcertinaError, StorageError
 
 OK, FAILED, REFUSED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -47,12 +46,17 @@ def reported(work: Callable[[], int], *, debug: bool = False) -> int:
 
 
 @contextmanager
-def resumable(how: str) -> Iterator[None]:
-    """Tell `how` to go on when the work inside is interrupted."""
+def resumable(how: Callable[[], str]) -> Iterator[None]:
+    """Tell how to go on when the work inside is interrupted or the disk refuses.
+
+    Args:
+        how: Gives the text, empty where there is nothing to go on from.
+    """
     try:
         yield
-    except KeyboardInterrupt as stop:
-        stop.add_note(how)
+    except (KeyboardInterrupt, StorageError, OSError) as stop:
+        if text := how():
+            stop.add_note(text)
         raise
 
 
@@ -60,7 +64,7 @@ def _said(error: BaseException) -> int:
     """Say what ended the command and return the exit code."""
     match error:
         case BrokenPipeError():
-            _let_go_of_stdout()
+            let_go_of_stdout()
             return OK
         case typer.Exit():
             return error.exit_code
@@ -71,15 +75,19 @@ def _said(error: BaseException) -> int:
         case typer.TyperException():
             return _refused(error.format_message() + _where_help_is(error))
         case ConcertinaError():
-            _refused(str(error))
+            _refused(str(error), error)
             return error.exit_code
         case OSError() if error.errno in DISK:
-            return _refused(str(_as_storage_error(error)))
+            return _refused(str(_as_storage_error(error)), error)
+    if _is_lack_of_memory(error):
+        return _refused("not enough memory. Close other programs, or ask for less (a smaller --batch or --batch-size).")
     return _internal(error)
 
 
-def _refused(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+def _refused(message: str, error: BaseException | None = None) -> int:
+    """Say what is wrong, and what was noted on the error; what a terminal would take for a command is replaced."""
+    lines = [f"error: {message}", *getattr(error, "__notes__", ())]
+    say("\n".join("".join(c if c.isprintable() else "\ufffd" for c in x) for line in lines for x in line.split("\n")))
     return REFUSED
 
 
@@ -90,7 +98,7 @@ def _where_help_is(error: BaseException) -> str:
 
 def _interrupted(error: BaseException) -> int:
     stop = error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else error
-    print("\n".join(["interrupted", *getattr(stop, "__notes__", ())]), file=sys.stderr)
+    say("\n".join(["interrupted", *getattr(stop, "__notes__", ())]))
     return INTERRUPTED
 
 
@@ -100,24 +108,24 @@ def _as_storage_error(error: OSError) -> StorageError:
     return StorageError(f"{' -> '.join(paths)}: {what}" if paths else what, do=do)
 
 
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out: torch says so in words only."""
+    words = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    )
+
+
 def _internal(error: BaseException) -> int:
     """Keep the traceback in a file of its own and name it."""
     line = f"internal error: {type(error).__name__}: {str(error).strip() or 'no message'}".split("\n")[0]
     try:
         with tempfile.NamedTemporaryFile(
-            "w", prefix="concertina-", suffix=".log", delete=False, encoding="utf-8"
+            "w", prefix="concertina-", suffix=".log", delete=False, encoding="utf-8", errors="backslashreplace"
         ) as log:
             log.write("".join(traceback.format_exception(error)))
         line += f" (whole story in {log.name}; please report it)"
     except OSError:
         line += " (run again with --debug for the whole story)"
-    print(line, file=sys.stderr)
+    say(line)
     return INTERNAL
-
-
-def _let_go_of_stdout() -> None:
-    """Point stdout nowhere, so that its last flush cannot fail again."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        sys.stdout = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from concertina.errors import ExtraError
+from concertina.errors import ExtraError, how_to_install
 
 _USAGE_REPORT = "openvino_telemetry"
 
@@ -39,7 +39,7 @@ def need(extra: str, *modules: str) -> tuple[Any, ...]:
         raise ExtraError(
             f"{extra} export needs a package that is not installed",
             asked=missing,
-            do=f"Run: pip install 'concertina-nn[{extra}]'.",
+            do=how_to_install(extra),
         ) from error
 
 

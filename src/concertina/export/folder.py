@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from concertina.errors import StorageError
+from concertina.export.staging import move_into, refuse_strangers, staging
 from concertina.nest import materialize
 from concertina.types import Point, Space
 
@@ -59,49 +58,29 @@ def extract(
         StorageError: The disk refuses, or the folder holds something else.
     """
     free = materialize(subnet)
-    _check_target(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            refused = _write_all(free, example_inputs, staging, _plan(free, space, point, facts))
-            names = _replace(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise StorageError(f"cannot write to {folder}", asked=error.strerror or str(error)) from error
+    refuse_strangers(folder, {WEIGHTS, PLAN, PROGRAM})
+    with staging(folder) as place:
+        refused = _write_all(free, example_inputs, place, _plan(free, space, point, facts))
+        names = _replace(place, folder)
     return Extracted(folder, names, refused)
 
 
-def _check_target(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{folder} is a file", allowed="a folder")
-    strangers = (
-        sorted(p.name for p in folder.iterdir() if p.name not in (WEIGHTS, PLAN, PROGRAM)) if folder.exists() else []
-    )
-    if strangers:
-        raise StorageError(
-            f"folder {folder} holds other files", asked=", ".join(strangers[:4]), do="Name a new folder."
-        )
-
-
-def _write_all(free: nn.Module, inputs: Sequence[Tensor], staging: Path, plan: Mapping[str, Any]) -> str:
+def _write_all(free: nn.Module, inputs: Sequence[Tensor], place: Path, plan: Mapping[str, Any]) -> str:
     tensors, aliases = _unique_tensors(free)
-    save_file(tensors, staging / WEIGHTS, metadata={"format": "pt"})
-    refused = _export(free, inputs, staging / PROGRAM)
+    (place / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+    program, refused = _exported(free, inputs)
+    if program:
+        (place / PROGRAM).write_bytes(program)
     text = json.dumps({**plan, "aliases": aliases, "program": refused or PROGRAM}, indent=1, sort_keys=True)
-    (staging / PLAN).write_text(text + "\n", encoding="utf-8")
+    (place / PLAN).write_text(text + "\n", encoding="utf-8")
     return refused
 
 
-def _replace(staging: Path, folder: Path) -> tuple[str, ...]:
-    folder.mkdir(parents=True, exist_ok=True)
-    names = tuple(sorted(path.name for path in staging.iterdir()))
-    for stale in {WEIGHTS, PLAN, PROGRAM} - set(names):
+def _replace(place: Path, folder: Path) -> tuple[str, ...]:
+    files = sorted(place.iterdir())
+    for stale in {WEIGHTS, PLAN, PROGRAM} - {file.name for file in files}:
         (folder / stale).unlink(missing_ok=True)
-    for name in names:
-        (staging / name).replace(folder / name)
-    return names
+    return tuple(file.name for file in move_into(folder, files))
 
 
 def _unique_tensors(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -140,17 +119,20 @@ def _plan(module: nn.Module, space: Space, point: Point, facts: Mapping[str, Any
     }
 
 
-def _export(module: nn.Module, inputs: Sequence[Tensor], path: Path) -> str:
-    """Write a `.pt2` with a free batch size and return "", or return why torch cannot."""
+def _exported(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[bytes, str]:
+    """Return the bytes of a `.pt2` with a free batch size, or none and why torch cannot.
+
+    Torch writes to memory: of a disk that is full it would tell nothing, and some names of files end the process.
+    """
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple({0: batch} for _ in inputs)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
+    program = io.BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.export.save(torch.export.export(module, tuple(inputs), dynamic_shapes=shapes), path)
+            torch.export.save(torch.export.export(module, tuple(inputs), dynamic_shapes=shapes), program)
     except Exception as error:  # the exporter may raise anything: the reason goes into the plan
-        path.unlink(missing_ok=True)
-        return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    return ""
+        return b"", f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0][:200]}"
+    return program.getvalue(), ""

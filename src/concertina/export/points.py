@@ -9,13 +9,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from concertina.errors import InputError, StorageError
+from concertina.errors import InputError
 from concertina.export.base import EXPORTERS
 from concertina.export.capture import capture
 from concertina.export.check import Agreement, check
 from concertina.export.onnx import Onnx
 from concertina.export.onnx_shared import WEIGHTS, SharedExport, SharedGraphs
-from concertina.export.staging import move_into, staging
+from concertina.export.staging import move_into, refuse_strangers, staging
 
 Progress = Callable[[str, float], None]
 
@@ -100,7 +100,7 @@ def export_points(
     exporter, shared, tell = Onnx(), SharedGraphs(), progress or (lambda _what, _done: None)
     exporter.require()
     _check_names(points)
-    _refuse_strangers(folder, {WEIGHTS, *(f"{point.name}.onnx" for point in points)})
+    refuse_strangers(folder, {WEIGHTS, *(f"{point.name}.onnx" for point in points)})
     for done, point in enumerate(points):
         tell("exporting", done / len(points))
         shared.add(point.name, capture(point.subnet, point.example_inputs), point.facts)
@@ -127,13 +127,3 @@ def _check_names(points: Sequence[ToExport]) -> None:
     for point in points:
         if not re.fullmatch(r"\w[\w.+-]*", point.name):
             raise InputError("name of a point, as a file", asked=repr(point.name), allowed="letters, digits, . + - _")
-
-
-def _refuse_strangers(folder: Path, own: set[str]) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise StorageError(f"{folder} is a file", allowed="a folder")
-    strangers = sorted(file.name for file in folder.iterdir() if file.name not in own) if folder.exists() else []
-    if strangers:
-        raise StorageError(
-            f"folder {folder} holds other files", asked=", ".join(strangers[:4]), do="Name a new folder."
-        )

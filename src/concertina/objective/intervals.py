@@ -29,11 +29,19 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def mean_interval(values: Tensor) -> tuple[float, float]:
-    """Return the 95% interval of the mean of `values` (n,), by the normal approximation."""
+    """Return the 95% interval of the mean of `values` (n,), by the normal approximation.
+
+    Where no value is below 0, as with losses, the interval is not either.
+
+    Example:
+        >>> mean_interval(torch.tensor([0.0, 0.0, 3.0]))[0]
+        0.0
+    """
     values = values.double()
     mean = float(values.mean())
     half = Z95 * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return mean - half, mean + half
+    low = mean - half
+    return max(0.0, low) if bool((values >= 0).all()) else low, mean + half
 
 
 def ranks(values: Tensor) -> Tensor:

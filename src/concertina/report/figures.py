@@ -161,7 +161,10 @@ def _key(spec: str, metric: str, scope: str, machine: str) -> tuple[str, str, st
 
 
 def rows(data: ReportData) -> list[Row]:
-    """Return the table of points, smallest first, and the core last where it was measured."""
+    """Return the table of points, smallest first, and the core last where it was measured.
+
+    The core costs what the full point does, which has all of its channels and blocks.
+    """
     found = [_row(data.figures, point) for point in sorted(data.points, key=lambda p: (p.macs, p.name))]
     core = _core_row(data)
     return [*found, core] if core else found
@@ -188,4 +191,6 @@ def _core_row(data: ReportData) -> Row | None:
     if quality is None and worst is None and not any(timings):
         return None
     macs = core_macs(data.points)
-    return Row(CORE, CORE, 1.0 if macs else None, macs, None, None, quality, worst, timings)
+    full = next((point for point in data.points if point.macs == macs), None)
+    params, size_bytes = (full.params, full.size_bytes) if full else (None, None)
+    return Row(CORE, CORE, 1.0 if macs else None, macs, params, size_bytes, quality, worst, timings)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from concertina.report import wording
 from concertina.report.figures import ReportData, rows
-from concertina.report.origins import origins
+from concertina.report.origins import measured_on, origins
 from concertina.report.plots import pareto_svg
 from concertina.report.recalls import recall_table
 
@@ -52,6 +52,7 @@ def _context(data: ReportData) -> Mapping[str, Any]:
     listed = [(group.name, "units", group.units, group.rigid) for group in data.groups]
     listed += [(block.path, "block", 1, block.rigid) for block in data.blocks]
     listed.sort(key=lambda item: bool(item[3]))
+    marks = {mark for row in found for timing in row.timings if timing for mark in timing.marks.split()}
     return {
         "title": data.title,
         "metric": data.figures.metric,
@@ -68,5 +69,6 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "rigid": sum(bool(item[3]) for item in listed),
         "provenance": list(data.provenance.items())[:MAX_PROVENANCE],
         "origins": origins(data),
-        "marks": {timing.marks for row in found for timing in row.timings if timing},
+        "measured_on": measured_on(data),
+        "notes": [note for mark, note in wording.MARKS.items() if mark in marks],
     }

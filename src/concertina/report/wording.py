@@ -13,6 +13,11 @@ MANY = 10**15
 """No count of a network is so large; a file that says so is not taken at its word."""
 
 
+MARKS = {
+    "unresolved": "unresolved: the machine was too busy to tell; do not build on these figures.",
+    "ungated": "ungated: the system does not say whether other work disturbed the measurement.",
+}
+"""Mark on the scope of a latency -> what it means."""
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _NO_CHARACTERS = "\ufffe\uffff"
 """What XML does not allow."""
@@ -65,6 +70,16 @@ def count(value: int | None, unit: str = "") -> str:
         if value >= 0.9995 * factor:
             return f"{number(value / factor)} {prefix}{unit}"
     return f"{value} {unit}".strip()
+
+
+def whole(value: int | None) -> str:
+    """Return a whole number, all of its digits in groups of three.
+
+    Example:
+        >>> whole(52463), whole(None)
+        ('52,463', '–')
+    """
+    return f"{value:,}" if value is not None and value < MANY else count(value)
 
 
 def percent(share: float | None) -> str:

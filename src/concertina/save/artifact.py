@@ -131,6 +131,18 @@ class Artifact:
         """The points that are wholly in the file, in file order."""
         return tuple(point for part in self._parts[: self._present()] for point in part.completes)
 
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Point name -> bytes of the file, from its first on, that must be there to run the point."""
+        blobs = zip(self._parts, self._blobs, strict=False)
+        return {point.name: blob.end for part, blob in blobs for point in part.completes}
+
+    def within(self, upto: Upto = None) -> tuple[Point, ...]:
+        """Return the points that `read` would give, and read nothing; arguments and errors as there."""
+        with self._scene():
+            last = self._target(upto)
+        return tuple(point for part in self._parts[: last + 1] for point in part.completes)
+
     def read(self, upto: Upto = None, reserve: bool = True) -> Content:
         """Read from the first stage up to a point.
 

@@ -30,6 +30,7 @@ MAGIC = b'{"__metadata__":{"format":"concertina","header_sha256":"'
 """What every header starts with; the hash of the header follows at once."""
 BLANK = " " * 64
 """What stands in the place of the header's own hash while it is computed."""
+DAMAGED = "The file is damaged: fetch it again."
 _START = 8 + len(MAGIC)
 _HEX = re.compile("[0-9a-f]{64}")
 
@@ -128,7 +129,7 @@ def read_header(source: ByteSource, *, sha256: str | None = None) -> Header:
     stated = data[_START : _START + 64].decode("ascii", "replace")
     found = header_hash(data)
     if stated != found:
-        raise HashError("header", asked=f"bytes with SHA-256 {found}", allowed=stated)
+        raise HashError("header", asked=f"bytes with SHA-256 {found}", allowed=stated, do=DAMAGED)
     if sha256 is not None:
         _check_pin(sha256, found)
     try:
@@ -205,5 +206,5 @@ def read_blob(source: ByteSource, blob: Blob) -> bytes:
     data = source.read(blob.start, blob.size)
     found = hashlib.sha256(data).hexdigest()
     if found != blob.sha256:
-        raise HashError(f"blob {blob.name!r}", asked=f"bytes with SHA-256 {found}", allowed=blob.sha256)
+        raise HashError(f"blob {blob.name!r}", asked=f"bytes with SHA-256 {found}", allowed=blob.sha256, do=DAMAGED)
     return data
