@@ -143,7 +143,7 @@ def _provenance(
         "batch size": str(settings.batch_size),
         "seed": str(settings.seed),
         "dtype": settings.dtype,
-        "training data": data.fingerprint,
+        "training data": f"{data.label}; fingerprint {data.fingerprint}",
         "training steps": str(spent.steps),
         "training MACs": str(spent.macs),
         "training MACs expected": str(spent.expected_macs),

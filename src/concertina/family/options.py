@@ -16,6 +16,7 @@ from concertina.train import RECIPES, TrainSettings
 from concertina.types import Core
 
 MAX_SEED = 2**32 - 1
+ORDERS = ("rehearsed", "criterion")
 
 
 class FitOptions(TypedDict, total=False):
@@ -23,6 +24,9 @@ class FitOptions(TypedDict, total=False):
 
     recipe: str
     criterion: str
+    order: str | None
+    """What the growth order follows: "rehearsed" (measured on a copy after a short training of random subnets; the
+    default where the training has 200 steps or more) or "criterion" (the scores)."""
     task: Task
     augment: str
     epochs: float
@@ -77,6 +81,7 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
         if name not in known:
             allowed = ", ".join(sorted(known))
             raise InputError("unknown option", asked=repr(name), allowed=allowed, do=did_you_mean(name, known))
+    check_order(options.get("order"))
     RECIPES.entry(options.get("recipe", "sandwich"))
     CRITERIA.entry(options.get("criterion", "taylor"))
     kinds: Mapping[str, tuple[object, type | tuple[type, ...], str]] = {
@@ -91,6 +96,16 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
         raise InputError("option resume", asked="no checkpoint", allowed="together with checkpoint=FILE")
     if not callable(given.get("progress") or print):
         raise InputError("option progress", asked=repr(given["progress"]), allowed="a function of (text, share done)")
+
+
+def check_order(name: str | None) -> None:
+    """Refuse a growth order that there is not.
+
+    Raises:
+        InputError: The text names those there are.
+    """
+    if name not in (None, *ORDERS):
+        raise InputError("option order", asked=repr(name), allowed=", ".join(ORDERS))
 
 
 def task_of(core: Core, options: FitOptions) -> Task:

@@ -3,6 +3,7 @@
 from concertina.nest.builder import build, materialize, subnet_tensors
 from concertina.nest.growth import Costs, build_growth_order
 from concertina.nest.order import named_tensors, permute
+from concertina.nest.shrink import shrink_order
 from concertina.nest.supernet import Supernet, check_shares, choose_points, nest, norm_tensors, point_name
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "norm_tensors",
     "permute",
     "point_name",
+    "shrink_order",
     "subnet_tensors",
 ]

@@ -5,11 +5,13 @@ from concertina.train.calibrate import calibrate
 from concertina.train.labels import labelled
 from concertina.train.loop import Reporter, num_steps, train
 from concertina.train.recipes import RECIPES, Lesson, Phase, Recipe
+from concertina.train.rehearsal import REHEARSE_FROM, rehearsed_order
 from concertina.train.settings import TrainSettings
 from concertina.train.trainer import Trainer
 
 __all__ = [
     "RECIPES",
+    "REHEARSE_FROM",
     "Lesson",
     "Phase",
     "Recipe",
@@ -23,6 +25,7 @@ __all__ = [
     "low_churn",
     "num_steps",
     "prune_and_grow",
+    "rehearsed_order",
     "sandwich",
     "sparse_first",
     "train",

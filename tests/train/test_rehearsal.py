@@ -1,0 +1,52 @@
+"""The order that a rehearsal finds: repeatable, from a copy, and better for small networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.train.test_recipes import SETTINGS, case, digits, state, supernet
+
+import concertina as ct
+from concertina.train.rehearsal import random_spec, rehearsed_order
+
+
+def test_a_rehearsal_is_repeatable_and_leaves_the_supernet_alone() -> None:
+    made, settings = supernet(), replace(SETTINGS, epochs=4.0)
+    before = state(made)
+    told: list[str] = []
+    first = rehearsed_order(made, case()[2], digits(), settings, lambda stage, _done: told.append(stage))
+    assert [key for key, tensor in state(made).items() if not torch.equal(tensor, before[key])] == []
+    assert rehearsed_order(made, case()[2], digits(), settings).order == first.order
+    assert rehearsed_order(made, case()[2], digits(), replace(settings, seed=9)).order != first.order
+    assert set(told) == {"rehearsing random subnets", "measuring what can go"}
+    assert first.macs_spent > made.costs.macs(made.space.full) * len(digits())
+
+
+def test_random_specs_come_from_the_whole_space() -> None:
+    made, generator = supernet(), torch.Generator().manual_seed(0)
+    specs = [random_spec(made, generator) for _ in range(400)]
+    for dim in made.space.dims:
+        assert {spec[dim.name] for spec in specs} == set(dim.choices)
+    costs = [made.costs.macs(spec) / made.costs.macs(made.space.full) for spec in specs]
+    assert min(costs) < 0.1
+    assert max(costs) > 0.8
+
+
+@pytest.mark.parametrize(("epochs", "order"), [(3.0, "criterion"), (30.0, "rehearsed")])
+def test_a_long_training_is_rehearsed_unless_said(epochs: float, order: str) -> None:
+    core, data = ct.load("zoo:digits-cnn"), digits()
+    given = {"points": (0.1, 0.5), "epochs": epochs, "batch_size": 32, "criterion": "magnitude-l2"}
+    assert ct.prepare(core, data, **given).facts["order"] == order
+    assert ct.prepare(core, data, order="criterion", **given).facts["order"] == "criterion"
+
+
+@pytest.mark.slow
+def test_a_rehearsed_order_makes_small_networks_better() -> None:
+    core = ct.load("zoo:digits-cnn")
+    data, held = (ct.open_data(f"zoo:digits@{part}", preprocess=core.preprocess) for part in ("train", "validation"))
+    families = [ct.fit(core, data, held, points=(0.05, 0.1), epochs=10, order=o) for o in ("criterion", "rehearsed")]
+    plain, rehearsed = ([dict(point.metrics)["accuracy"] for point in family.points] for family in families)
+    assert rehearsed[0] > plain[0] + 0.05
+    assert rehearsed[-1] > plain[-1] - 0.02
