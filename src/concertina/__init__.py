@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from concertina.family import Family, fit, open, prepare
     from concertina.load import load, open_data
     from concertina.nest import materialize
+    from concertina.report import report
     from concertina.train import Trainer, TrainSettings
-    from concertina.types import Core, Point, Record, SubnetSpec
+    from concertina.types import Core, Point, Preprocess, Record, SubnetSpec
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Core": "types",
     "Family": "family",
     "Point": "types",
+    "Preprocess": "types",
     "Record": "types",
     "SubnetSpec": "types",
     "TrainSettings": "train",
@@ -41,6 +43,7 @@ _HOMES = {
     "open": "family",
     "open_data": "load",
     "prepare": "family",
+    "report": "report",
 }
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "Core",
     "Family",
     "Point",
+    "Preprocess",
     "Record",
     "SubnetSpec",
     "TrainSettings",
@@ -58,6 +62,7 @@ __all__ = [
     "open",
     "open_data",
     "prepare",
+    "report",
 ]
 
 
@@ -68,7 +73,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """This package; its `load` is the function, although a room of that name hangs itself up there when imported."""
+    """This package; `load` and `report` are its functions, although rooms of that name hang themselves up there."""
 
     @property
     def load(self) -> Any:
@@ -77,6 +82,15 @@ class _Package(ModuleType):
 
     @load.setter
     def load(self, room: ModuleType) -> None:
+        """Let the import system have its way, without effect."""
+
+    @property
+    def report(self) -> Any:
+        """The function `concertina.report.report`."""
+        return importlib.import_module("concertina.report").report
+
+    @report.setter
+    def report(self, room: ModuleType) -> None:
         """Let the import system have its way, without effect."""
 
 

@@ -6,6 +6,8 @@ import importlib
 import subprocess
 import sys
 
+import pytest
+
 import concertina as ct
 
 
@@ -15,11 +17,13 @@ def test_every_name_of_the_front_door_is_there_and_the_list_is_sorted() -> None:
     assert set(ct.__all__) <= set(dir(ct))
 
 
-def test_load_stays_the_function_when_the_room_of_that_name_is_imported() -> None:
-    room = importlib.import_module("concertina.load")
+@pytest.mark.parametrize("name", ["load", "report"])
+def test_a_function_stays_when_the_room_of_its_name_is_imported(name: str) -> None:
+    room = importlib.import_module(f"concertina.{name}")
     importlib.import_module("concertina.load.core")
-    assert ct.load is room.load
-    assert callable(ct.load)
+    importlib.import_module("concertina.report.page")
+    assert getattr(ct, name) is getattr(room, name)
+    assert callable(getattr(ct, name))
 
 
 def test_importing_the_package_loads_no_torch() -> None:

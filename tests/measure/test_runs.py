@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from concertina.errors import InputError, StorageError
-from concertina.measure.machine import machine_fingerprint, processor_name, versions
-from concertina.measure.runs import new_run, read_run, write_run
+from concertina.measure.machine import machine_fingerprint, processor_details, processor_name, versions
+from concertina.measure.runs import Run, new_run, read_run, write_run
 from concertina.types import Record
 
 NOW = datetime(2026, 11, 21, 7, 2, 11, tzinfo=UTC)
@@ -93,6 +94,25 @@ def test_a_processor_is_read_from_the_systems_list(tmp_path: Path) -> None:
     listed.write_text("processor\t: 0\nmodel name\t: Some  CPU; 3 GHz\nmodel name\t: Other\n")
     assert processor_name(listed) == "Some CPU, 3 GHz"
     assert processor_name(tmp_path / "none")
+
+
+def test_the_fingerprint_tells_processors_of_one_name_apart(tmp_path: Path) -> None:
+    listed = tmp_path / "cpuinfo"
+    listed.write_text(
+        "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
+        "flags\t\t: fpu avx512f avx2 avx9\n"
+    )
+    assert (processor_name(listed), processor_details(listed)) == ("AMD EPYC", ("26-2-1", "avx2 avx512f"))
+    listed.write_text("CPU implementer\t: 0x41\nFeatures\t: fp asimd sve\nCPU part\t: 0xd0c\n")
+    assert processor_details(listed) == ("0x41-0xd0c", "asimd sve")
+    assert processor_details(tmp_path / "none") == ("", "")
+
+
+def test_file_names_leave_out_the_fingerprint_s_details() -> None:
+    run = Run("x", "AMD EPYC (26-2-1); 2 cores; x86_64 (avx2 fma); Linux", "2026-11-21T07:02:11Z", "", None, ())
+    assert run.file_name == "x_amd-epyc-2-cores-x86-64-linux_20261121T070211Z.json"
+    plain = "Intel(R) Xeon(R) Processor; 2 cores; x86_64; Linux"
+    assert "intel-r-xeon-r-processor-2-cores" in replace(run, machine=plain).file_name
 
 
 def test_versions_name_what_figures_depend_on() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
 from concertina.family.sound import check_sound
+from concertina.load.core import refuse_class
 from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
@@ -175,6 +176,9 @@ def rebuild(manifest: Manifest, module: nn.Module | None) -> nn.Module:
         LoadError: The source is unknown, a module is needed, or the network is another one.
     """
     source = manifest.architecture.source
+    refuse_class(module, "module=")
+    if module is not None and not isinstance(module, nn.Module):
+        raise LoadError("module=", asked=type(module).__name__, allowed="your network, a torch module")
     if module is not None:
         skeleton = module
     elif source.startswith("zoo:"):

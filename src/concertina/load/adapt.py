@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from concertina.errors import DataError
 
@@ -19,16 +19,28 @@ def materialise(source: Any) -> list[Tensor]:
     """Return the fields of all samples, one tensor (n, ...) each.
 
     Args:
-        source: A torch Dataset of samples, or an iterable of batches; both tuples of tensors or numbers.
+        source: A torch Dataset of samples; or an iterable (a list, a DataLoader, an IterableDataset) of batches, or of
+            samples: what ends with, or holds, a single number is a sample. All are tuples of tensors or numbers.
 
     Raises:
         DataError: The source is of another kind, too large, empty, or its samples differ in shape.
     """
-    if isinstance(source, Dataset) and hasattr(source, "__len__"):
-        return _collect(tuple(_as_tensor(part)[None] for part in _parts(source[i])) for i in range(len(source)))
-    if isinstance(source, Iterable):
-        return _collect(tuple(_as_tensor(part) for part in _parts(batch)) for batch in source)
+    if isinstance(source, Dataset) and hasattr(source, "__len__") and not isinstance(source, IterableDataset):
+        return _collect(_as_batch(_tensors(source[i]), is_sample=True) for i in range(len(source)))
+    if isinstance(source, Iterable) and not isinstance(source, str | bytes | Tensor | Mapping):
+        return _collect(_as_batch(_tensors(item)) for item in source)
     raise DataError("data", asked=type(source).__name__, allowed="a torch Dataset or an iterable of batches")
+
+
+def _tensors(sample: Any) -> tuple[Tensor, ...]:
+    return tuple(_as_tensor(part) for part in _parts(sample))
+
+
+def _as_batch(fields: tuple[Tensor, ...], *, is_sample: bool = False) -> tuple[Tensor, ...]:
+    """Return a sample as a batch of one; a batch as it is."""
+    if is_sample or any(not tensor.dim() for tensor in fields):
+        return tuple(tensor[None] for tensor in fields)
+    return fields
 
 
 def _parts(sample: Any) -> Sequence[Any]:

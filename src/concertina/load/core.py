@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concertina.errors import LoadError
+from concertina.errors import LoadError, some
 from concertina.load.weights import COUNTER, adopt_weights, check_finite, read_weights
 from concertina.load.zoo import ZOO, ZooNetwork
 from concertina.types import Core, Preprocess
+from concertina.types.network import UNFIT
 
 
 def load(
@@ -57,6 +58,7 @@ def load(
     elif isinstance(source, str):
         core = _zoo_core(source, example_inputs, weights)
     else:
+        refuse_class(source, "source of a core")
         raise LoadError("source of a core", asked=type(source).__name__, allowed="a zoo name or a torch module")
     core = replace(
         core,
@@ -66,6 +68,7 @@ def load(
         preprocess=core.preprocess if preprocess is None else preprocess,
         licence=licence or core.licence,
     )
+    _check_facts(core)
     check_finite(core.module, core.source if weights is None else str(weights))
     _check_classes(core, _try_out(core))
     return core
@@ -83,6 +86,20 @@ def fingerprint(module: nn.Module) -> str:
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def refuse_class(module: object, what: str) -> None:
+    """Refuse a class of modules where a module is wanted.
+
+    Args:
+        module: What was given.
+        what: What it was given as, for the message.
+
+    Raises:
+        LoadError: It is a class; the text says to call it.
+    """
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise LoadError(what, asked=f"the class {module.__name__}", allowed="a module", do=f"Give {module.__name__}().")
 
 
 def _own_module(module: nn.Module, weights: str | Path | None) -> nn.Module:
@@ -224,6 +241,19 @@ def _check_output(core: Core, outputs: object) -> None:
         raise LoadError(f"output of {core.source}", asked=shape, allowed="the batch as first dim")
     if not bool(torch.isfinite(outputs).all()):
         raise LoadError(f"{core.source} gives NaN or infinite outputs on its example inputs")
+
+
+def _check_facts(core: Core) -> None:
+    """Refuse facts that no file could keep: texts with control characters, and values of another kind."""
+    texts = {"class names": core.class_names, "licence": (core.licence,), "task": (core.task,)}
+    for what, values in texts.items():
+        strange = [value for value in values if not isinstance(value, str) or UNFIT.search(value)]
+        if strange:
+            allowed = "texts without control characters"
+            raise LoadError(what, asked=some(map(repr, strange), 4), allowed=allowed)
+    if not isinstance(core.preprocess, Preprocess):
+        allowed = "a concertina.Preprocess(scale, mean, std)"
+        raise LoadError("preprocess", asked=type(core.preprocess).__name__, allowed=allowed)
 
 
 def _check_classes(core: Core, outputs: Tensor) -> None:

@@ -35,7 +35,8 @@ class Run:
     @property
     def file_name(self) -> str:
         """Theme, machine and date: "r20-views_amd-epyc-2-cores-x86-64-linux_20261121T070211Z.json"."""
-        return f"{self.theme}_{_dashes(self.machine)}_{re.sub('[-:]', '', self.date)}.json"
+        machine = re.sub(r" \([^)]*\)(?=;|$)", "", self.machine)
+        return f"{self.theme}_{_dashes(machine)}_{re.sub('[-:]', '', self.date)}.json"
 
 
 def new_run(

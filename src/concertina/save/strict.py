@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from concertina.errors import HeaderError
+from concertina.types.network import UNFIT
 
 MAX_DEPTH = 32
 """Deepest nesting of arrays and objects that is read."""
@@ -24,7 +25,6 @@ MAX_TEXT = 100_000
 """Longest free text (a licence), in characters."""
 
 _STRING = re.compile(r'"(?>[^"\\]+|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -127,7 +127,7 @@ def name(value: object, where: str) -> str:
 
 def free_text(value: object, where: str) -> str:
     """Return `value` as a text that may be empty or hold tabs and line breaks; raises `HeaderError`."""
-    if not isinstance(value, str) or len(value) > MAX_TEXT or (not value.isprintable() and _UNFIT.search(value)):
+    if not isinstance(value, str) or len(value) > MAX_TEXT or (not value.isprintable() and UNFIT.search(value)):
         refuse(where, value, f"up to {MAX_TEXT} characters without control characters")
     return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that no text of a family may hold: control characters other than tabs and line ends, lone surrogates."""
 Role = Literal["out", "in", "norm", "depthwise", "tied", "gate"]
 """How a tensor side takes part in a group."""
 Batches = Iterable[Sequence["Tensor"]]
