@@ -9,6 +9,7 @@ from typing import Protocol
 
 from concertina.report.figures import Figures, ReportData, core_macs
 from concertina.report.page import page
+from concertina.save import Artifact
 from concertina.save.atomic import replacing
 from concertina.types import Core, Graph, Point, Record
 
@@ -47,17 +48,47 @@ def report_data(family: Reportable, title: str) -> ReportData:
         title: Heading of the report.
     """
     core, graph = family.core, family.graph
-    origin = {"source": core.source, "licence": core.licence, "task": core.task, "core fingerprint": core.fingerprint}
     return ReportData(
         title,
         family.points,
         family.records,
         baselines=baselines(family.points, family.records),
         class_names=core.class_names,
-        provenance={name: text for name, text in origin.items() if text} | dict(family.evidence.provenance),
+        provenance=_origin(core.source, core.licence, core.task, core.fingerprint) | dict(family.evidence.provenance),
         groups=graph.groups if graph else (),
         blocks=graph.blocks if graph else (),
     )
+
+
+def file_data(artifact: Artifact, title: str, points: Sequence[Point] | None = None) -> ReportData:
+    """Return what a report, card or plot of a family's file is made from; no weight is read and no network built.
+
+    Args:
+        artifact: The file.
+        title: Heading of the report.
+        points: The points to speak of; all of the file unless said.
+
+    Raises:
+        FormatError: The tables are not what was written. (Of a file that ends before them no record is known.)
+    """
+    manifest = artifact.manifest
+    points = manifest.points if points is None else points
+    records = artifact.tables().get("records", ()) if artifact.complete else ()
+    origin = _origin(manifest.architecture.source, manifest.licence, manifest.task, manifest.core_fingerprint)
+    return ReportData(
+        title,
+        points,
+        records,
+        baselines=baselines(points, records),
+        class_names=manifest.class_names,
+        provenance=origin | {name: str(text) for name, text in manifest.provenance.items()},
+    )
+
+
+def _origin(source: str, licence: str, task: str, fingerprint: str) -> dict[str, str]:
+    """Return where a family comes from, label by label, without what is not known."""
+    facts = {"source": source, "licence": licence, "task": task, "core fingerprint": fingerprint}
+    return {label: text for label, text in facts.items() if text}
 
 
 def report(family: Reportable, path: str | Path, *, title: str = "") -> None:
