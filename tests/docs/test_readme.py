@@ -9,7 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
 
+import concertina as ct
 from concertina.measure.runs import read_run
 
 
@@ -18,12 +22,36 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def test_the_python_of_the_readme_runs_as_it_stands(root: Path, tmp_path: Path) -> None:
-    (code,) = blocks((root / "README.md").read_text(), "python")
+    code, _ = blocks((root / "README.md").read_text(), "python")
     assert len([line for line in code.split("\n") if line.strip()]) <= 12
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tensor([" in done.stdout
+    accuracy = {line.split()[0]: float(line.split()[-2]) for line in done.stdout.split("\n")[1:5]}
+    assert min(accuracy.values()) > 0.95
+    assert max(accuracy["core"] - figure for figure in accuracy.values()) < 0.03
     assert (tmp_path / "digits.concertina").exists()
+
+
+class MyNet(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Conv2d(3, 16, 3, stride=4), nn.BatchNorm2d(16), nn.ReLU()),
+            *(nn.Conv2d(16, 16, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2)),
+        )
+
+
+def test_the_python_for_a_network_of_one_s_own_runs_too(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, code = blocks((root / "README.md").read_text(), "python")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(64, 3, 32, 32), torch.arange(64) % 2)
+    names = {f"{part}_dataset": data for part in ("train", "validation", "test")}
+    exec(code, {"ct": ct, "torch": torch, "MyNet": MyNet, **names})
+    wanted = {"half", "half.onnx", "mine.concertina", "mine.html"}
+    assert wanted <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_demo_s_table_is_that_of_its_run_file(root: Path) -> None:

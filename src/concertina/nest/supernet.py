@@ -20,7 +20,7 @@ from concertina.types import Core, Graph, GrowthOrder, Point, Scores, Space, Sub
 
 log = logging.getLogger("concertina")
 
-NAME_HOLDS = 0.9
+NAME_HOLDS = 0.85
 """How much of the share asked for a point must reach to be called by it."""
 
 
@@ -117,7 +117,7 @@ def nest(
     space = Space(tuple(dim for axis in axes for dim in axis.dims(graph)))
     if not space.dims:
         reasons = "; ".join(f"{group.name}: {group.rigid}" for group in graph.groups[:4])
-        raise AnalysisError("nothing in this network is elastic", asked=reasons, do="Run 'concertina inspect' on it.")
+        raise AnalysisError("nothing in this network is elastic", asked=reasons, do=_how_to_see_reasons(core))
     permutations = {name: order for axis in axes for name, order in axis.order(graph, scores).items()}
     permute(module, graph, permutations)
     _check_unchanged(core, module)
@@ -131,7 +131,7 @@ def choose_points(supernet: Supernet, shares: Sequence[float]) -> None:
 
     Each is the largest prefix of the growth order within its share. 1.0 is the full point, which has no private
     tensors: the shared ones are its own. It is always added. A point is called by the share asked for, unless the steps
-    are so coarse that it falls short of that by a tenth: then by what it reaches, with a warning.
+    are so coarse that it falls more than 15% short of that: then by what it reaches, with a warning.
 
     Raises:
         InputError: The shares are no numbers in (0, 1], each once.
@@ -222,6 +222,14 @@ def norm_tensors(module: nn.Module) -> tuple[str, ...]:
             own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
             found += [name for name, _ in ((f"{path}.{n}" if path else n, t) for n, t in own) if name in names]
     return tuple(found)
+
+
+def _how_to_see_reasons(core: Core) -> str:
+    """Return how to see why each group is rigid; the command line knows no network of a user's own."""
+    if not core.source.startswith("module:"):
+        return f"'concertina inspect {core.source}' tells all reasons."
+    how = "from concertina.analyse import analyse; print(*((g.name, g.rigid) for g in analyse(core).groups), sep='\\n')"
+    return f"All reasons, in Python: {how}"
 
 
 def _check_unchanged(core: Core, module: nn.Module) -> None:
