@@ -123,7 +123,7 @@ def test_unknown_sources_are_refused(source: object, words: str) -> None:
         ((), r"example inputs: got \[\]"),
         (("text",), r"example inputs: got \['str'\]; allowed: tensors"),
         (torch.full((2, 6), float("nan")), "example inputs hold NaN"),
-        (torch.randn(2, 5), r"module:Sequential does not run on example inputs of shape \(2, 5\): got"),
+        (torch.randn(2, 5), r"module:Sequential does not run on its example inputs of shape \(2, 5\): got"),
     ],
 )
 def test_bad_example_inputs_are_refused(inputs: object, words: str) -> None:

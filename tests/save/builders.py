@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from concertina.save import DTYPES, Architecture, Manifest, TensorInfo, write_ar
 from concertina.types import Dim, GrowthOrder, Member, Point, Preprocess, Record, SizeAttribute, Space, SubnetSpec
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "directory": lambda path: path.mkdir(),
+    "fifo": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "loop": lambda path: path.symlink_to(path),
+}
+"""What may stand in the place of a file, and how it comes there."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from concertina.analyse.jointly import verify_jointly
 from concertina.analyse.permute import rigid
 from concertina.analyse.probe import Probe
 from concertina.analyse.randomise import first_two
-from concertina.analyse.reach import run_checked, unreached_modules
+from concertina.analyse.reach import unreached_modules
 from concertina.analyse.requests import BY_REQUEST, Requests
 from concertina.analyse.trace import Proposal, propose
 from concertina.analyse.verify import Verdict, verify_first
 from concertina.errors import AnalysisError
+from concertina.load.running import run_checked
 from concertina.types import Block, Core, Graph
 
 Progress = Callable[[str, float], None]
@@ -65,7 +66,7 @@ def analyse(
     own = copy.deepcopy(core.module).cpu().eval()
     inputs = tuple(item.cpu() for item in first_two(core.example_inputs))
     with torch.no_grad():
-        run_checked(own, inputs, core.source)
+        run_checked(own, inputs, core.source, AnalysisError)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a network says of its random and cut versions is of no use to anyone
         probe = Probe.of(core, seed)

@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from concertina.analyse.events import Event, record
 from concertina.analyse.layers import Wiring
 from concertina.analyse.randomise import random_inputs, randomised_copy, settle_statistics
-from concertina.analyse.reach import run_checked, why_training_breaks
+from concertina.analyse.reach import why_training_breaks
 from concertina.analyse.slicing import untied_copy
 from concertina.errors import AnalysisError
+from concertina.load.running import run_checked
 from concertina.types import Core, Group
 
 SAME = 1e-5
 """Largest relative error that counts as rounding."""
 DIFFERENT = 1e-3
 """Smallest relative error that counts as a difference; what lies between is refused as unclear."""
+RANDOMISED = "the network with random weights"
 
 
 class Probe:
@@ -60,7 +62,7 @@ class Probe:
             inputs = random_inputs(core.example_inputs, generator, dtype)
             try:
                 with torch.no_grad():
-                    run_checked(module, inputs, "the network with random weights")
+                    run_checked(module, inputs, RANDOMISED, AnalysisError)
                 settle_statistics(module, inputs, generator)
                 return Probe(module, inputs, seed)
             except AnalysisError as error:
@@ -106,9 +108,7 @@ class Probe:
             AnalysisError: It does not run or gives something else than one finite tensor.
         """
         with torch.no_grad():
-            return run_checked(
-                self.module if module is None else module, self.inputs, "the network with random weights"
-            )
+            return run_checked(self.module if module is None else module, self.inputs, RANDOMISED, AnalysisError)
 
     def error(self, outputs: Tensor, expected: Tensor | None = None) -> float:
         """Return the largest difference from the probe's outputs (or from `expected`), relative to their spread."""

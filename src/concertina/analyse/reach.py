@@ -9,37 +9,7 @@ from torch import Tensor, nn
 
 from concertina.analyse.slicing import as_contiguous, copy_with_tensors
 from concertina.errors import AnalysisError
-
-
-def run_checked(module: nn.Module, inputs: Sequence[Tensor], what: str) -> Tensor:
-    """Return the output of `module` on fresh copies of `inputs`, after checking that it is one finite tensor.
-
-    Args:
-        module: A network in eval mode.
-        inputs: What it is called with, (batch, ...) each.
-        what: How to call the network in a message.
-
-    Raises:
-        AnalysisError: It does not run, gives something else than a tensor, or values that are not finite.
-    """
-    try:
-        output = module(*(item.clone() for item in inputs))
-    except Exception as error:  # a user's forward may raise anything: it is reported as the cause, whatever it is
-        shapes = ", ".join(str(tuple(item.shape)) for item in inputs)
-        text = next(iter(str(error).splitlines()), "")
-        raise AnalysisError(
-            f"{what} does not run on its example inputs of shape {shapes}", asked=f"{type(error).__name__}: {text}"
-        ) from error
-    if not isinstance(output, Tensor):
-        raise AnalysisError(
-            f"output of {what}",
-            asked=type(output).__name__,
-            allowed="one tensor",
-            do="Wrap the network in a module whose forward returns the tensor that matters.",
-        )
-    if not bool(torch.isfinite(output).all()):
-        raise AnalysisError(f"{what} gives NaN or infinite outputs on its example inputs")
-    return output
+from concertina.load.running import run_checked
 
 
 def unreached_modules(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[str, ...]:
@@ -85,7 +55,7 @@ def why_training_breaks(module: nn.Module, inputs: Sequence[Tensor]) -> str:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(0)
         try:
-            run_checked(own.train(), inputs, "the network in train mode")
+            run_checked(own.train(), inputs, "the network in train mode", AnalysisError)
         except AnalysisError as error:
             return str(error)
     return ""

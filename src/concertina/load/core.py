@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.errors import LoadError, some
+from concertina.load.running import run_checked
 from concertina.load.weights import COUNTER, adopt_weights, check_finite, read_weights
 from concertina.load.zoo import ZOO, ZooNetwork
 from concertina.types import Core, Preprocess
@@ -211,36 +212,17 @@ def _example(example_inputs: Tensor | Sequence[Tensor] | None) -> tuple[Tensor, 
 
 def _try_out(core: Core) -> Tensor:
     """Return the outputs for the example inputs, after checking that they are usable and repeatable."""
-    try:
-        with torch.no_grad():
-            outputs, again = (core.module(*(item.clone() for item in core.example_inputs)) for _ in range(2))
-    except Exception as error:  # a user's forward may raise anything: it is reported as the cause, whatever it is
-        shapes = ", ".join(str(tuple(item.shape)) for item in core.example_inputs)
-        where = f"{core.source} does not run on example inputs of shape {shapes}"
-        raise LoadError(where, asked=str(error).split("\n")[0]) from error
-    _check_output(core, outputs)
+    with torch.no_grad():
+        outputs, again = (run_checked(core.module, core.example_inputs, core.source) for _ in range(2))
+    if outputs.dim() == 0 or outputs.shape[0] != core.example_inputs[0].shape[0]:
+        shape = f"shape {tuple(outputs.shape)}"
+        raise LoadError(f"output of {core.source}", asked=shape, allowed="the batch as first dim")
     if not torch.allclose(outputs, again, rtol=1e-3, atol=1e-5):
         raise LoadError(
             f"{core.source} in eval mode gives two answers to one input",
             do="Draw no random numbers in eval mode: use nn.Dropout, or F.dropout with training=self.training.",
         )
     return outputs
-
-
-def _check_output(core: Core, outputs: object) -> None:
-    """Refuse outputs that are not one finite tensor with the batch as its first dim."""
-    if not isinstance(outputs, Tensor):
-        raise LoadError(
-            f"output of {core.source}",
-            asked=type(outputs).__name__,
-            allowed="one tensor",
-            do="Wrap the network in a module whose forward returns the logits alone.",
-        )
-    if outputs.dim() == 0 or outputs.shape[0] != core.example_inputs[0].shape[0]:
-        shape = f"shape {tuple(outputs.shape)}"
-        raise LoadError(f"output of {core.source}", asked=shape, allowed="the batch as first dim")
-    if not bool(torch.isfinite(outputs).all()):
-        raise LoadError(f"{core.source} gives NaN or infinite outputs on its example inputs")
 
 
 def _check_facts(core: Core) -> None:
