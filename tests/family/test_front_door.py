@@ -99,6 +99,17 @@ def test_a_network_of_one_s_own_is_measured_and_saved_again(mine: Family, tmp_pa
         mine.measure(ArrayData([torch.randn(4, 1, 8, 9), torch.arange(4)]))
 
 
+def test_the_network_given_at_opening_is_never_touched(file: Path) -> None:
+    given = Mine().train()
+    before = {name: tensor.clone() for name, tensor in given.state_dict().items()}
+    opened = ct.open(file, module=given)
+    opened.measure(flat())
+    opened.at(0.6, calibrate=flat())
+    opened.supernet.costs.macs(opened.points[0].spec)
+    assert given.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in given.state_dict().items())
+
+
 def test_latency_and_a_new_point_of_a_network_of_one_s_own(mine: Family) -> None:
     assert mine.measure_latency(time_limit_s=0.2)
     kept = mine.keep(0.7, calibrate=flat(), validation=flat("validation"))

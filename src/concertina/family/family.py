@@ -28,7 +28,7 @@ from concertina.family.calibrated import Calibrated, CalibratedSubnet, calibrate
 from concertina.family.dial import Budget, here, largest_that_fits, one_budget, point_called, refuse_off_point
 from concertina.family.evidence import Evidence, core_figures
 from concertina.family.finish import measure_family
-from concertina.family.given import filled, taken
+from concertina.family.given import filled, say_missing_classes, taken
 from concertina.family.latencies import known_latencies, point_latencies
 from concertina.family.persist import Opened, save_family
 from concertina.family.points import Points
@@ -200,7 +200,9 @@ class Family:
             DataError: The data does not fit the network.
             PointError: There is no point of such a name.
         """
-        return measure_family(self, core, taken(data, core or self.core, self.task), points=points, progress=progress)
+        held = taken(data, core or self.core, self.task)
+        say_missing_classes(held, core or self.core, "the data measured on")
+        return measure_family(self, core, held, points=points, progress=progress)
 
     def latencies_ms(self, *, batch: int = 1, threads: int | None = None) -> dict[str, float]:
         """Return point name -> median milliseconds of one call on this machine; measured where no sound Record has it.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
 from concertina.family.sound import check_sound
-from concertina.load.core import refuse_class
+from concertina.load.core import own_copy, refuse_class
 from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
@@ -180,7 +180,7 @@ def rebuild(manifest: Manifest, module: nn.Module | None) -> nn.Module:
     if module is not None and not isinstance(module, nn.Module):
         raise LoadError("module=", asked=type(module).__name__, allowed="your network, a torch module")
     if module is not None:
-        skeleton = module
+        skeleton = own_copy(module)
     elif source.startswith("zoo:"):
         try:
             skeleton = ZOO.get(source.removeprefix("zoo:")).build(**manifest.architecture.arguments)

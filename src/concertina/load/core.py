@@ -180,11 +180,20 @@ def _zoo_classes(network: ZooNetwork, arguments: Mapping[str, Any]) -> tuple[str
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """Return a deep copy of a user's module, in eval mode."""
+    """Return a deep copy of a user's module that holds values, in eval mode."""
     if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         raise LoadError(f"module {type(module).__name__} has tensors on the meta device, without values")
     if not any(True for _ in module.parameters()):
         raise LoadError(f"module {type(module).__name__} has no parameters")
+    return own_copy(module)
+
+
+def own_copy(module: nn.Module) -> nn.Module:
+    """Return a deep copy of a user's module, in eval mode; the one given is never touched.
+
+    Raises:
+        LoadError: The module cannot be copied.
+    """
     try:
         return copy.deepcopy(module).eval()
     except (RuntimeError, TypeError, copy.Error) as error:
