@@ -14,21 +14,24 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
-from concertina.errors import ConcertinaError
-
+TYPE_CHECKING = False  # True for those who check types; `typing` would take longer to load than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
+    from concertina.errors import ConcertinaError
     from concertina.family import Family, fit, open, prepare
     from concertina.load import load, open_data
     from concertina.nest import materialize
     from concertina.report import report
+    from concertina.search import search
     from concertina.train import Trainer, TrainSettings
     from concertina.types import Core, Point, Preprocess, Record, SubnetSpec
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConcertinaError": "errors",
     "Core": "types",
     "Family": "family",
     "Point": "types",
@@ -44,6 +47,7 @@ _HOMES = {
     "open_data": "load",
     "prepare": "family",
     "report": "report",
+    "search": "search",
 }
 
 __all__ = [
@@ -63,6 +67,7 @@ __all__ = [
     "open_data",
     "prepare",
     "report",
+    "search",
 ]
 
 
@@ -73,25 +78,11 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """This package; `load` and `report` are its functions, although rooms of that name hang themselves up there."""
+    """This package; names of functions stay theirs, although rooms of the same names hang themselves up there."""
 
-    @property
-    def load(self) -> Any:
-        """The function `concertina.load.load`."""
-        return importlib.import_module("concertina.load").load
-
-    @load.setter
-    def load(self, room: ModuleType) -> None:
-        """Let the import system have its way, without effect."""
-
-    @property
-    def report(self) -> Any:
-        """The function `concertina.report.report`."""
-        return importlib.import_module("concertina.report").report
-
-    @report.setter
-    def report(self, room: ModuleType) -> None:
-        """Let the import system have its way, without effect."""
+    def __setattr__(self, name: str, value: object) -> None:
+        """Keep the function when the import system brings the room that it comes from."""
+        super().__setattr__(name, getattr(value, name) if name in _HOMES and isinstance(value, ModuleType) else value)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,27 @@ def test_measure_gives_figures_with_their_spread(fitted: Path, capsys: pytest.Ca
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert main([*words[:-1], "p33"]) == 2
     assert "p25, p100" in capsys.readouterr().err
+
+
+def test_measure_prints_a_line_a_point(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["measure", str(fitted), "--data", "zoo:digits@validation", "--latency", "--quiet"]
+    assert main(words) == 0
+    titles, small, large, *notes = capsys.readouterr().out.strip().split("\n")
+    assert " ".join(titles.split()).startswith("point MACs share accuracy 95% interval samples worst class ms, median")
+    assert re.match(r"p25 +8,064 +24\.1% +\d+\.\d% +\d+\.\d to \d+\.\d +", small)
+    assert large.split()[:3] == ["p100", "33,408", "100%"]
+    assert notes[0] == "ms: batch=1 threads=1"
+    assert main([*words, "--verbose"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^p100 +macs +- +33,408 ", text, re.MULTILINE)
+    assert text.count(" recall ") == 20
+    assert not re.search(r"e\+0| -0\.", text)
+
+
+def test_data_that_is_held_out_from_nothing_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "zoo:mlp", "--points", "1", "--epochs", "0", "-o", str(tmp_path / "x")]
+    assert main([*words, "--data", "zoo:digits@test", "--validation", "zoo:digits@test"]) == 0
+    assert "the validation data is the training data" in capsys.readouterr().err
 
 
 def test_extract_writes_the_point_that_fits(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

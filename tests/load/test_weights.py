@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,17 @@ def test_a_checkpoint_with_code_is_never_run(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
     assert_refused(tmp_path / "module.pt", "holds more than tensors.*Save the state dict alone")
     assert not (tmp_path / "ran").exists()
+
+
+def test_torch_says_nothing_of_its_own_about_code_in_files(tmp_path: Path) -> None:
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps({"a": os.getcwd}, protocol=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "script.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_refused(tmp_path / "bare.pt", "holds more than tensors, and code in a file is never run")
+        assert_refused(tmp_path / "script.pt", "is a TorchScript program, and code in a file is never run. Save its")
 
 
 @given(st.integers(0, 3), st.floats(0, 1), st.integers(1, 255))

@@ -26,6 +26,13 @@ def test_wilson_without_samples_says_nothing() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
+def test_a_mean_of_losses_has_no_interval_below_zero() -> None:
+    losses = torch.tensor([0.0] * 9 + [1.0])
+    low, high = mean_interval(losses)
+    assert low == 0.0 < high
+    assert mean_interval(losses - 0.5)[0] < -0.5
+
+
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=30))
 def test_ranks_equal_their_definition(values: list[int]) -> None:
     expected = [sum(v < value for v in values) + (sum(v == value for v in values) + 1) / 2 for value in values]

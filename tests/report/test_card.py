@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.report.samples import HOSTILE, accuracy, family, hostile, latency, point
+from tests.report.samples import HOSTILE, MACHINE, accuracy, family, hostile, latency, point
 
 from concertina.report import ReportData, card
 from concertina.report.card import missing
+from concertina.report.wording import markdown
 from concertina.types import Group, Record
 
 
@@ -29,6 +30,12 @@ def test_the_card_says_on_how_much_and_where_it_was_measured() -> None:
     assert "- Latency, batch=1 threads=1: median and 95th percentile of repeated calls.\n" in text
     assert "- machine: Some CPU; 2 cores" in text
     assert "- data fingerprint: d1" in text
+
+
+def test_machine_and_versions_are_told_once() -> None:
+    lines = card(family(provenance={"machine": MACHINE, "versions": "concertina 0; torch 3"})).splitlines()
+    assert [line for line in lines if "machine" in line] == [f"- machine: {markdown(MACHINE)}"]
+    assert "- versions of the figures: concertina 0; torch 2; python 3" in lines
 
 
 def test_the_card_says_what_was_not_measured() -> None:

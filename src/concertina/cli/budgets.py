@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from concertina.family import Family
     from concertina.types import Point
 
+MEMORY_PART = 32
+"""Inputs of a call may take a 32nd of the memory: what is computed from them takes many times more."""
 BUDGETS = ("point", "share", "macs", "params", "size_bytes", "latency_ms")
 
 
@@ -83,16 +85,15 @@ def check_calls(batch: int, threads: int, reach: Reach) -> None:
         reach: Tells how large an input is.
 
     Raises:
-        InputError: There are more threads than cores, or the inputs would fill half of the memory.
+        InputError: There are more threads than cores, or the inputs alone would take too much of the memory.
     """
     cores, memory = os.cpu_count() or 1, _memory_bytes()
     if threads > cores:
         raise InputError("--threads", asked=f"{threads:,}", allowed=f"1 to {cores}, the cores of this machine")
-    most = max(1, memory // 2 // max(1, reach.input_bytes))
+    most = max(1, memory // MEMORY_PART // max(1, reach.input_bytes))
     if batch > most:
-        raise InputError(
-            "--batch", asked=f"{batch:,}", allowed=f"1 to {most:,}: inputs in half of this machine's memory"
-        )
+        allowed = f"1 to {most:,}, with inputs in 1/{MEMORY_PART} of this machine's memory"
+        raise InputError("--batch", asked=f"{batch:,}", allowed=allowed)
 
 
 def _memory_bytes() -> int:

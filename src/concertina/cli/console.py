@@ -34,7 +34,7 @@ class Console:
 
     def __init__(self, options: Common) -> None:
         self._as_json, self._quiet = options.as_json, options.quiet
-        self._stderr = Terminal(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        self._stderr = _Stderr(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
         log = logging.getLogger("concertina")
         log.handlers = [_ToRemark(self.remark)]
         log.setLevel(logging.INFO)
@@ -70,6 +70,14 @@ class Console:
             if first:
                 report(first, 0.0)
             yield report
+
+
+class _Stderr(Terminal):
+    """Stderr; when its reader leaves, the work goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more."""
+        self.quiet = True
 
 
 class _ToRemark(logging.Handler):

@@ -90,13 +90,14 @@ def check_weights(text: str | None) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a family file that is not there.
+    """Refuse a family file that is not there, or none that can be read here and there.
 
     Raises:
-        InputError: No such file, or a folder.
+        InputError: No such file, a folder, or a pipe or device.
     """
     if not path.is_file():
-        raise InputError(f"'{path}' is {'a folder' if path.is_dir() else 'not there'}", do="Give a family file.")
+        what = "a folder" if path.is_dir() else "no regular file" if path.exists() else "not there"
+        raise InputError(f"'{path}' is {what}", do="Give a family file.")
 
 
 def check_output(path: Path, *, replace: bool, inputs: Iterable[Path | None] = ()) -> None:

@@ -148,7 +148,7 @@ def _kind_wanted(value: object, hint: Any) -> str:
 
 def _check_device(device: str) -> None:
     try:
-        torch.empty(1, device=device)
+        float(torch.zeros(1, device=device))  # a device without values, "meta", fails here
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         said = str(error).split("\n")[0]

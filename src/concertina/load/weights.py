@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,13 +127,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, unwrapped from the usual outer keys."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LoadError(
             f"checkpoint {str(path)!r} holds more than tensors, and code in a file is never run",
             do="Save the state dict alone: torch.save(module.state_dict(), path), or as safetensors.",
         ) from error
     except Exception as error:  # whatever a damaged file makes the reader raise, it is reported as the cause
+        if "TorchScript" in str(error):
+            do = "Save its state dict alone: torch.save(program.state_dict(), path), or as safetensors."
+            raise LoadError(
+                f"{str(path)!r} is a TorchScript program, and code in a file is never run", do=do
+            ) from error
         raise LoadError(f"{str(path)!r} is no sound torch checkpoint", asked=_first_line(error)) from error
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

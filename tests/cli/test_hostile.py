@@ -1,0 +1,138 @@
+"""What is typed wrong, at every verb: one clear message, the right exit code, and nothing written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Files
+
+from concertina.cli import VERBS, main
+
+Capsys = pytest.CaptureFixture[str]
+READERS = {
+    "inspect": [],
+    "measure": ["--data", "zoo:digits@test"],
+    "extract": ["--share", "1", "-o", "out"],
+    "export": ["--to", "onnx", "--share", "1", "-o", "out.onnx"],
+    "report": ["-o", "out.html"],
+}
+"""Verbs that read a family file."""
+FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "0", "-o", "out"]
+MISTAKES = [
+    *([*FIT, "--device", name] for name in ("cuda", "cuda:3", "cuda:x", "tpu", "mps", "meta", "")),
+    *([*FIT, "--epochs", text] for text in ("inf", "nan", "-1", "1e300", "many")),
+    *([*FIT, "--seed", text] for text in ("99999999999999999999999", "-1", "1.5")),
+    *([*FIT, "--learning-rate", text] for text in ("0", "-0.1", "nan", "inf", "100")),
+    *([*FIT, "--batch-size", text] for text in ("1", "0", "-5", "1e3")),
+    *([*FIT, option, ""] for option in ("--data", "--validation", "--weights", "--points", "--dtype")),
+    *([*FIT, "--dtype", text] for text in ("float16", "int8")),
+    [*FIT, "--data", "/dev/zero"],
+    [*FIT, "--weights", "/dev/zero"],
+    [*FIT, "-o", "/dev/null", "-y"],
+    [*FIT, "-o", ".", "-y"],
+    [*FIT, "-o", "x" * 300],
+    ["fit", "zoo:mlp@hidden=1x", *FIT[2:]],
+    ["fit", "", *FIT[2:]],
+    ["inspect", "zoo:"],
+    ["inspect", "zoo:mlp", "--weights", ""],
+    ["inspect", "zoo:mlp", "--upto", "p10"],
+    ["inspect", "{file}", "--weights", "w.safetensors"],
+    ["measure", "{file}"],
+    ["measure", "{file}", "--data", ""],
+    ["measure", "{file}", "--latency", "--batch", "1000000000000"],
+    ["measure", "{file}", "--latency", "--batch", "99999999999999999999999"],
+    ["measure", "{file}", "--latency", "--threads", "999"],
+    ["measure", "{file}", "--latency", "--runtime", "tensorrt"],
+    ["measure", "{file}", "--data", "zoo:digits@test", "--runtime", "onnx"],
+    *(["extract", "{file}", "-o", "out", "--share", text] for text in ("0", "-1", "nan", "inf", "1.5", "half")),
+    *(["extract", "{file}", "-o", "out", "--macs", text] for text in ("0", "-1", "1", "1e6")),
+    *(["extract", "{file}", "-o", "out", "--point", text] for text in ("", "p33", "P25", "../p25")),
+    *(["extract", "{file}", "-o", "out", "--latency-ms", text] for text in ("0", "nan", "-1")),
+    ["extract", "{file}", "-o", "out", "--latency-ms", "5", "--threads", "999"],
+    ["export", "{file}", "-o", "out", "--to", "onnx", "--share", "1"],
+    ["export", "{file}", "-o", "out.onnx", "--to", "tflite", "--share", "1"],
+    ["export", "{file}", "-o", "out", "--to", "onnx", "--all-points", "--share", "1"],
+    ["export", "{file}", "-o", "out", "--to", "openvino", "--all-points"],
+    ["report", "{file}", "--upto", "nan"],
+    ["report", "{file}", "--upto", "p33"],
+    ["methods", "--family", "Z"],
+    ["methods", "--status", "working"],
+    ["demo", "-o", "nowhere/at/all"],
+    ["demo", "extra"],
+]
+
+
+def refused(words: list[str], capsys: Capsys) -> str:
+    capsys.readouterr()
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("error: ")) == ("", 1), captured.err
+    assert not any(word in captured.err for word in ("Traceback", "internal error", "Warning"))
+    return captured.err
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=lambda words: " ".join(words)[:60])
+def test_a_plain_mistake_is_no_internal_error(
+    words: list[str], files: Files, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = refused([word.format(file=files.zoo) for word in words], capsys)
+    assert len(text) < 1500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_verb_is_tried() -> None:
+    tried = {words[0] for words in MISTAKES}
+    assert {verb.__name__.rpartition(".")[2] for verb in VERBS} - {"search"} <= tried
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_what_is_no_family_file_is_refused_by_name(
+    verb: str, files: Files, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = files.zoo.read_bytes()
+    contents = {
+        "empty": b"",
+        "one": whole[:1],
+        "start": whole[:300],
+        "text": b"not a family\n",
+        "zip": b"PK\x03\x04 this is something else" * 10,
+        "huge": (2**63).to_bytes(8, "little") + whole[8:],
+        "long": whole + b"x",
+        "header": whole[:400] + b"\xff" + whole[401:],
+    }
+    for name, content in contents.items():
+        Path(name).write_bytes(content)
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    there = {*contents, "folder", "pipe"}
+    for name in (*sorted(there), "none", "", "/dev/null"):
+        text = refused([verb, name, *READERS[verb]], capsys)
+        assert text.count("\n") == 1, text
+    assert {path.name for path in tmp_path.iterdir()} == there
+
+
+def test_names_that_could_be_commands_are_shown_harmless(tmp_path: Path, capsys: Capsys) -> None:
+    text = refused(["inspect", f"{tmp_path}/a\x1b[31m\u202eb"], capsys)
+    assert "a\ufffd[31m\ufffdb" in text
+
+
+def test_bounds_are_told_in_words_of_the_command_line(capsys: Capsys, tmp_path: Path) -> None:
+    words = [*FIT[:-1], str(tmp_path / "out")]
+    assert "--learning-rate: got 0.0; allowed: above 0" in refused([*words, "--learning-rate", "0"], capsys)
+    assert "--seed: got -1" in refused([*words, "--seed", "-1"], capsys)
+    assert "--device: got 'tpu'" in refused([*words, "--device", "tpu"], capsys)
+    assert "--data: got an empty text; allowed: a .npz" in refused([*words, "--data", ""], capsys)
+
+
+def test_methods_of_a_family_take_either_case(capsys: Capsys) -> None:
+    assert main(["methods", "--family", "w"]) == 0
+    captured = capsys.readouterr()
+    assert "families: W width" in captured.out
+    assert "::test_" not in captured.out
+    assert max(map(len, captured.out.split("\n"))) < 160
+    assert main(["methods", "--family", "w", "--verbose"]) == 0
+    assert "::test_" in capsys.readouterr().out
