@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import concertina as ct
+from concertina.family.rivals import RIVALS, TRAINING_MACS
 from concertina.measure.runs import Run, new_run, read_run, write_run
 from concertina.report import pareto_svg, report_data
 from concertina.types import Record
@@ -42,8 +43,8 @@ def run_demo() -> Path:
 def readme_block(run: Run, name: str) -> str:
     """Return the README's part about the demo, every figure from `run`."""
     lines = [
-        "| point | MACs | parameters | bytes | accuracy | worst class | core sliced naively | Torch-Pruning, untuned |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| point | MACs | parameters | bytes | accuracy | worst class | {' | '.join(RIVALS)} |",
+        f"|{'---|' * (6 + len(RIVALS))}",
     ]
     for point in run.settings["points"]:
         mine = [record for record in run.records if record.spec == point["spec"]]
@@ -54,19 +55,31 @@ def readme_block(run: Run, name: str) -> str:
             f"{value(mine, 'size_bytes'):,.0f}",
             f"{value(mine, 'accuracy'):.1%}",
             f"{value(mine, 'worst_class_recall'):.1%}",
-            f"{value(mine, 'accuracy', 'core sliced naively'):.1%}",
-            f"{value(mine, 'accuracy', 'Torch-Pruning, untuned'):.1%}",
+            *(shown(mine, rival) for rival in RIVALS),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     core = [record for record in run.records if record.spec == "core"]
     n = next(record.n for record in core if record.metric == "accuracy")
+    whole = sum(float(run.settings.get(f"{part} MACs", 0)) for part in ("training", "rehearsal"))
+    alone = [record.value for record in run.records if record.metric == TRAINING_MACS]
     lines += [
+        "",
+        "A rival has the MACs of its point or less. The untuned ones are not trained after the cut. Each network tuned "
+        "alone gets as many epochs for itself as the family for all sizes together, with the same batches and learning "
+        f"rate, and the core teaches it too: {sum(alone):.2g} MACs of training for those {len(alone)} networks, "
+        f"{whole:.2g} for the family.",
         "",
         f"Accuracy on {n} held-out digits (the core itself: {value(core, 'accuracy'):.1%}); all points lie in one file "
         f"of {run.settings['file_bytes']:,} bytes.",
         f"Intervals, latencies and machine: [{name}](benchmarks/results/{name}), made by `python benchmarks/demo.py`.",
     ]
     return "\n".join(lines)
+
+
+def shown(records: list[Record], rival: str) -> str:
+    """Return a rival's accuracy; a dash where there is no such rival."""
+    there = any(record.scope == rival for record in records)
+    return f"{value(records, 'accuracy', rival):.1%}" if there else "-"
 
 
 def value(records: list[Record], metric: str, scope: str = "") -> float:

@@ -27,7 +27,7 @@ def stopped(path: Path) -> None:
         if 0.4 <= done < 1:  # a remark is done at once
             press_ctrl_c()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="between two steps"):
         train(trainer(), digits(96), recipe="sandwich", checkpoint=path, progress=halt)
 
 
@@ -141,7 +141,7 @@ def test_seconds_are_those_of_all_legs(tmp_path: Path) -> None:
                 press_ctrl_c()
 
     options = {"points": (0.3,), "epochs": settings.epochs, "batch_size": 32, "criterion": "magnitude-l2"}
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="between two steps"):
         ct.fit(core, digits(128), checkpoint=path, progress=slow, **options)
     begun = time.monotonic()
     family = ct.fit(core, digits(128), checkpoint=path, resume=True, **options)

@@ -17,7 +17,7 @@ from concertina.nest import Supernet
 from concertina.objective.base import Task
 from concertina.train import Reporter, calibrate
 from concertina.train.calibrate import shared_statistics
-from concertina.types import Core, Point, Record
+from concertina.types import Core, Point, Record, data_key
 
 CALIBRATION_SAMPLES = 4096
 BATCH = 128
@@ -102,6 +102,8 @@ def measure_family(
     if seed is not None:
         records = [replace(record, seed=seed) for record in records]
     family.add_records(records)
+    named = {data_key(data.fingerprint): data.label} if data.source else {}
+    family.evidence = replace(family.evidence, provenance={**family.evidence.provenance, **named})
     return records
 
 

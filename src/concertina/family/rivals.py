@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from concertina.errors import InputError
+from concertina.family.alone import Training, trained_alone
 from concertina.family.family import Family
 from concertina.load.data import TensorData, batches
 from concertina.measure.baselines import naive_slice, torch_pruning_cut
@@ -15,19 +15,36 @@ from concertina.measure.quality import evaluate
 from concertina.train import Reporter
 from concertina.types import Core, Point, Record
 
-NAIVE, TORCH_PRUNING = "core sliced naively", "Torch-Pruning, untuned"
-RIVALS = (NAIVE, TORCH_PRUNING)
+NAIVE, UNTUNED = "core sliced naively, untuned", "Torch-Pruning, untuned"
+TUNED = "Torch-Pruning, tuned alone"
+RIVALS = (NAIVE, UNTUNED, TUNED)
 """Names of the rivals; they stand in the scope of their Records."""
+TRAINING_MACS = "training_macs"
+"""Metric of a tuned rival: what its own training cost, backward and teacher passes included."""
 BATCH = 128
 
 
-def measure_rivals(family: Family, core: Core, data: TensorData, *, progress: Reporter | None = None) -> list[Record]:
-    """Measure both rivals at every point's MACs, keep the Records and return them.
+@dataclass(frozen=True)
+class _Network:
+    """A rival of a point."""
+
+    name: str
+    point: Point
+    module: nn.Module
+    macs: int
+    training_macs: int = 0
+
+
+def measure_rivals(
+    family: Family, core: Core, data: TensorData, *, tuning: Training | None = None, progress: Reporter | None = None
+) -> list[Record]:
+    """Measure the rivals at every point's MACs, keep the Records and return them.
 
     Args:
         family: A family fresh from `fit` (its groups are needed).
         core: The core as loaded.
         data: Held-out data, the same that the points were measured on.
+        tuning: How the networks that Torch-Pruning cuts are trained, each by itself; they are not trained without it.
         progress: Told now and then where the work stands.
 
     Raises:
@@ -35,25 +52,43 @@ def measure_rivals(family: Family, core: Core, data: TensorData, *, progress: Re
     """
     if family.graph is None:
         raise InputError("rivals need the groups as analysed", do="Use the family that `fit` gave.")
-    graph, space, records = family.graph, family.supernet.space, []
-    cuts: tuple[tuple[str, Callable[[Point], tuple[nn.Module, int] | None]], ...] = (
-        (NAIVE, lambda point: (naive_slice(core, space, point.spec), point.macs)),
-        (TORCH_PRUNING, lambda point: torch_pruning_cut(core, graph, point.macs)),
-    )
-    for number, (name, cut) in enumerate(cuts):
-        for done, point in enumerate(family.points):
-            if progress is not None:
-                progress("measuring rivals", (number + done / len(family.points)) / len(cuts))
-            rival = cut(point)
-            if rival is not None:
-                records += _records(family, rival, point, name, data)
+    points, records = family.points, []
+    for done, point in enumerate(points):
+        if progress is not None:
+            progress("measuring rivals", done / len(points))
+        for network in _untuned(family, core, point):
+            records += _records(family, network, data)
+            if tuning is not None and network.name == UNTUNED and point.macs < points[-1].macs:
+                report = _part_of(progress, done, len(points))
+                module, spent = trained_alone(network.module, core, tuning, progress=report)
+                records += _records(family, replace(network, name=TUNED, module=module, training_macs=spent), data)
     family.add_records(records)
     return records
 
 
-def _records(family: Family, rival: tuple[nn.Module, int], point: Point, name: str, data: TensorData) -> list[Record]:
-    module, macs = rival
-    text, metric = point.spec.text, family.task.metric.name
-    quality = evaluate(module, family.task, batches(data, BATCH), spec=text, data=data.fingerprint)
-    figures = [replace(r, scope=name) for r in quality.records if r.metric == metric and not r.scope]
-    return [*figures, Record(text, "macs", float(macs), "MACs", scope=name, data=data.fingerprint)]
+def _part_of(progress: Reporter | None, done: int, parts: int) -> Reporter:
+    """Return a reporter for one part of several, which tells the share of the whole; remarks are not passed on."""
+
+    def report(stage: str, share: float) -> None:
+        if progress is not None and stage.startswith("training"):
+            progress("measuring rivals", (done + min(share, 0.99)) / parts)
+
+    return report
+
+
+def _untuned(family: Family, core: Core, point: Point) -> list[_Network]:
+    graph, space = family.graph, family.supernet.space
+    cut = torch_pruning_cut(core, graph, point.macs) if graph is not None else None
+    sliced = _Network(NAIVE, point, naive_slice(core, space, point.spec), point.macs)
+    return [sliced, *([_Network(UNTUNED, point, *cut)] if cut is not None else [])]
+
+
+def _records(family: Family, network: _Network, data: TensorData) -> list[Record]:
+    text, metric, scope = network.point.spec.text, family.task.metric.name, network.name
+    quality = evaluate(network.module, family.task, batches(data, BATCH), spec=text, data=data.fingerprint)
+    figures = [replace(r, scope=scope) for r in quality.records if r.metric == metric and not r.scope]
+    costs = {"macs": network.macs} | ({TRAINING_MACS: network.training_macs} if network.training_macs else {})
+    made = (
+        Record(text, name, float(value), "MACs", scope=scope, data=data.fingerprint) for name, value in costs.items()
+    )
+    return [*figures, *made]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -38,6 +38,13 @@ class TensorData(Dataset[tuple[Tensor, ...]]):
             raise DataError("data without samples", do="Check the file and the part or split asked for.")
         self.tensors = tuple(tensors)
         self.class_names = tuple(class_names)
+        self.source = ""
+        """What the samples were opened from: "zoo:digits@test", "cells.npz@part=test"; "" where that is not known."""
+
+    @property
+    def label(self) -> str:
+        """What to call the data in a report: its source, as far as it is known, and its size."""
+        return f"{self.source}, {len(self):,} samples".removeprefix(", ")
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -54,10 +61,12 @@ class TensorData(Dataset[tuple[Tensor, ...]]):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def subset(self, indices: Sequence[int] | Tensor) -> TensorData:
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the samples at `indices`, in that order, as data of the same class."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return type(self)([tensor[chosen] for tensor in self.tensors], self.class_names)
+        part = type(self)([tensor[chosen] for tensor in self.tensors], self.class_names)
+        part.source = f"a part of {self.source.removeprefix('a part of ')}" if self.source else ""
+        return part
 
 
 class ArrayData(TensorData):
@@ -95,11 +104,6 @@ class ArrayData(TensorData):
         names = self.class_names or tuple(map(str, range(size)))
         return dict(zip(names, torch.bincount(self.labels, minlength=size).tolist(), strict=True))
 
-    def subset(self, indices: Sequence[int] | Tensor) -> ArrayData:
-        """Return the samples at `indices`, in that order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return ArrayData([tensor[chosen] for tensor in self.tensors], self.class_names)
-
 
 def open_data(
     text: str | Path,
@@ -131,8 +135,15 @@ def open_data(
         )
     names = raw.class_names or tuple(class_names)
     data = ArrayData([prepare(raw, preprocess), torch.from_numpy(raw.labels)], names)
+    data.source = _without_folder(str(text))
     _check_classes_present(data, str(text))
     return data
+
+
+def _without_folder(text: str) -> str:
+    """Return what data is opened from without the folder, which tells of a machine and nothing of the data."""
+    place, at, selection = text.rpartition("@")
+    return f"{Path(place).name}{at}{selection}" if at and "/" not in selection else Path(text).name
 
 
 def batches(

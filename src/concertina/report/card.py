@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 
 from concertina.report import wording
-from concertina.report.figures import Figures, ReportData, Row, rows
-from concertina.report.origins import origins
+from concertina.report.figures import ReportData, Row, rows
+from concertina.report.origins import measured_on, origins
 
 MAX_RIGID = 30
 _AUDITS = {
@@ -64,7 +64,7 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "settings": figures.settings,
         "has_worst": any(row.worst for row in found),
         "baselines": _comparison(data),
-        "measured": _measured(found, figures),
+        "measured": _measured(data, found),
         "missing": missing(data),
         "rigid": rigid[:MAX_RIGID],
         "rigid_hidden": len(rigid) - len(rigid[:MAX_RIGID]),
@@ -84,13 +84,13 @@ def _comparison(data: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:
     ]
 
 
-def _measured(found: list[Row], figures: Figures) -> list[str]:
+def _measured(data: ReportData, found: list[Row]) -> list[str]:
     """Return what was measured, a line each."""
-    lines = []
+    lines, figures = [], data.figures
     counts = sorted({row.quality.n for row in found if row.quality})
     if counts:
-        told = " or ".join(f"{n:,}" for n in counts)
-        lines.append(f"{wording.title(figures.metric)} on {told} samples, with 95% intervals.")
+        told = measured_on(data) or " or ".join(f"{n:,}" for n in counts) + " samples"
+        lines.append(f"{wording.title(figures.metric)} on {told}, with 95% intervals.")
     if figures.classes:
         lines.append(f"Recall of {len(figures.classes)} classes, each on its own samples.")
     for place, setting in enumerate(figures.settings):

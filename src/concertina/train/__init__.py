@@ -7,7 +7,7 @@ from concertina.train.loop import Reporter, num_steps, train
 from concertina.train.recipes import RECIPES, Lesson, Phase, Recipe
 from concertina.train.rehearsal import REHEARSE_FROM, rehearsed_order
 from concertina.train.settings import TrainSettings
-from concertina.train.trainer import Trainer
+from concertina.train.trainer import Teacher, Trainer
 
 __all__ = [
     "RECIPES",
@@ -16,6 +16,7 @@ __all__ = [
     "Phase",
     "Recipe",
     "Reporter",
+    "Teacher",
     "TrainSettings",
     "Trainer",
     "calibrate",

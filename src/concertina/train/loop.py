@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from concertina.errors import DataError
+from concertina.load import fingerprint
 from concertina.train.checkpoint import Rhythm, read_checkpoint, write_checkpoint
 from concertina.train.schedule import step_seed
 from concertina.train.settings import TrainSettings
@@ -177,7 +178,8 @@ def describe_run(trainer: Trainer, data: TrainingData, recipe: str) -> Mapping[s
         "data": data.fingerprint,
         "augment": trainer.task.augmentation,
         "order": hash_of(supernet.order.steps),
-        "core": trainer.core_fingerprint(),
+        "core": fingerprint(trainer.teacher.module),
+        "network": fingerprint(supernet.module),
     }
 
 

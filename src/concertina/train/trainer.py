@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from concertina.errors import DataError, TrainingError
-from concertina.load import fingerprint
 from concertina.nest import Supernet, named_tensors
 from concertina.objective.base import Task
 from concertina.train.average import Average
@@ -22,6 +22,15 @@ from concertina.train.schedule import Stretch, step_seed, stretches
 from concertina.train.settings import TrainSettings
 
 
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A network whose outputs points may learn from."""
+
+    module: nn.Module
+    macs: int
+    """Multiply-accumulates of one forward pass for one input."""
+
+
 class Trainer:
     """Trains the points of a supernet step by step.
 
@@ -31,6 +40,7 @@ class Trainer:
         steps: How many steps there will be in all; phases and learning rate follow from it.
         recipe: Name in `RECIPES`.
         settings: How to train.
+        teacher: What teaches in the core's place; the core as it is sorted in the supernet unless said.
 
     Raises:
         UnknownNameError: No such recipe.
@@ -48,6 +58,7 @@ class Trainer:
         steps: int,
         recipe: str = "sandwich",
         settings: TrainSettings | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         self.supernet, self.task, self.num_steps, self.recipe = supernet, task, steps, recipe
         self.settings = settings or TrainSettings()
@@ -60,7 +71,10 @@ class Trainer:
         self._stretches = self._laid_out()
         check_teachers(recipe, self._stretches, self.settings)
         supernet.to(self.settings.device)
-        self._teacher = copy.deepcopy(supernet.module).eval().requires_grad_(False)
+        chosen = teacher or Teacher(supernet.module, supernet.costs.macs(supernet.space.full))
+        module = copy.deepcopy(chosen.module).to(self.settings.device).eval().requires_grad_(False)
+        self.teacher = Teacher(module, chosen.macs)
+        """The frozen core, or what teaches in its place; a copy."""
         self._passes = Passes(supernet)
         self._optimizer: torch.optim.Optimizer | None = None
         self._average: Average | None = None
@@ -84,15 +98,7 @@ class Trainer:
         """
         macs = {name: point.macs for name, point in self.supernet.points.items()}
         inputs = self.task.sides * (samples or self.settings.batch_size)
-        return inputs * forecast(self._laid_out(), macs, self._core_macs, self.settings)
-
-    def core_fingerprint(self) -> str:
-        """Return the fingerprint of the core as it is sorted here: what teaches, and what training starts from."""
-        return fingerprint(self._teacher)
-
-    @property
-    def _core_macs(self) -> int:
-        return self.supernet.costs.macs(self.supernet.space.full)
+        return inputs * forecast(self._laid_out(), macs, self.teacher.macs, self.settings)
 
     def trainables(self) -> dict[str, nn.Parameter]:
         """Return every trainable parameter by a stable name: shared ones, then private ones per point."""
@@ -177,9 +183,9 @@ class Trainer:
                 )
 
     def _teach(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        self.macs_spent += self._core_macs * len(inputs[0])
+        self.macs_spent += self.teacher.macs * len(inputs[0])
         with torch.no_grad(), self._autocast():
-            return self._teacher(*inputs).float()
+            return self.teacher.module(*inputs).float()
 
     def _autocast(self) -> torch.autocast:
         kind = torch.device(self.settings.device).type

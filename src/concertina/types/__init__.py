@@ -5,7 +5,7 @@ Nothing here imports torch at run time, so that the file format can be read with
 
 from __future__ import annotations
 
-from concertina.types.figures import Point, Record
+from concertina.types.figures import Point, Record, data_key
 from concertina.types.network import Batches, Block, Core, Graph, Group, Member, Preprocess, Role, Scores, SizeAttribute
 from concertina.types.space import Dim, GrowthOrder, Space, SubnetSpec
 
@@ -26,4 +26,5 @@ __all__ = [
     "SizeAttribute",
     "Space",
     "SubnetSpec",
+    "data_key",
 ]

@@ -58,3 +58,16 @@ class Record:
     """Versions of concertina and torch."""
     data: str = ""
     """Fingerprint of the data."""
+
+
+def data_key(fingerprint: str) -> str:
+    """Return the label under which a family's provenance says in words what data a Record was measured on.
+
+    Args:
+        fingerprint: `Record.data`.
+
+    Example:
+        >>> data_key("0123456789abcdef0123")
+        'data 0123456789ab'
+    """
+    return f"data {fingerprint[:12]}"
