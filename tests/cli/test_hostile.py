@@ -128,6 +128,19 @@ def test_bounds_are_told_in_words_of_the_command_line(capsys: Capsys, tmp_path: 
     assert "--data: got an empty text; allowed: a .npz" in refused([*words, "--data", ""], capsys)
 
 
+def test_a_network_without_its_scheme_is_recognised(capsys: Capsys) -> None:
+    text = refused(["inspect", "digits-cnn"], capsys)
+    assert "allowed: a family file, or a network such as zoo:digits-cnn. Did you mean 'zoo:digits-cnn'?" in text
+    assert "allowed: zoo:NAME" in refused(["inspect", "hf:microsoft/resnet-18"], capsys)
+
+
+def test_no_words_and_the_short_word_give_help(capsys: Capsys) -> None:
+    assert main([]) == 0
+    assert "Usage: concertina [OPTIONS] COMMAND" in capsys.readouterr().out
+    assert main(["fit", "-h"]) == 0
+    assert "Usage: concertina fit" in capsys.readouterr().out
+
+
 def test_methods_of_a_family_take_either_case(capsys: Capsys) -> None:
     assert main(["methods", "--family", "w"]) == 0
     captured = capsys.readouterr()

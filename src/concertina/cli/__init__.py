@@ -26,7 +26,13 @@ VERBS = (inspect, fit, measure, extract, export, report, demo, methods)
 
 def build_app() -> typer.Typer:
     """Return the command line as a typer application."""
-    app = typer.Typer(name="concertina", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        name="concertina",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
 
     @app.callback(epilog="Example: concertina demo")
     def concertina(
@@ -65,7 +71,7 @@ def _in_short(verb: ModuleType) -> str:
 
 def _run(words: list[str]) -> int:
     program = typer.main.get_command(build_app())
-    with program.make_context("concertina", words) as context:
+    with program.make_context("concertina", words or ["--help"]) as context:
         code = program.invoke(context)
     sys.stdout.flush()
     return code or 0

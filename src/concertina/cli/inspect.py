@@ -36,7 +36,8 @@ def run(options: Options) -> None:
     Of a file: what its header says of its points, their costs and figures; no weight is read, nothing is run.
     """
     console = Console(options)
-    data = _network(options, console) if options.source.startswith("zoo:") else _file(options)
+    is_network = ":" in options.source and not Path(options.source).exists()
+    data = _network(options, console) if is_network else _file(options)
     console.result(data, *describe(data))
 
 
@@ -44,6 +45,13 @@ def _file(options: Options) -> dict[str, Any]:
     if options.weights is not None:
         raise InputError("--weights", asked=f"with the file '{options.source}'", allowed="with a network, zoo:NAME")
     path = Path(options.source)
+    if not options.source or not path.exists():
+        from concertina.load import ZOO
+
+        do = f"Did you mean 'zoo:{path}'?" if str(path) in ZOO.names() else ""
+        raise InputError(
+            f"'{options.source}' is not there", allowed="a family file, or a network such as zoo:digits-cnn", do=do
+        )
     check_file(path)
     return of_file(path, look(path, options.upto).here if options.upto else None)
 
