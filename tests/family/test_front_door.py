@@ -63,7 +63,7 @@ def test_a_network_of_one_s_own_is_exported_and_checked(mine: Family, tmp_path: 
     made = mine.export(tmp_path / "half.onnx", 0.5, data=flat("validation"))
     assert (made.agreement.num_real, made.agreement.top1) == (300, True)
     assert mine.export(tmp_path / "all.xml", point="p100", to="openvino").files[0].exists()
-    shared = mine.export_all(tmp_path / "all", data=flat("validation"))
+    shared = mine.export_all(tmp_path / "all")
     assert sorted(shared.graphs) == ["p100", "p31"]
     with pytest.raises(InputError, match=r"ends in \.onnx"):
         mine.export(tmp_path / "half.xml", 0.5)

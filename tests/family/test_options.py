@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 import concertina as ct
 from concertina.errors import DataError, InputError, LoadError
+from concertina.family.given import taken
 from concertina.family.options import FitOptions
 from concertina.load.data import ArrayData
+from concertina.objective import Classification
 
 ODD: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 50}, r"unknown option: got 'epoch'; allowed: augment, average, .*\. Did you mean 'epochs'\?"),
@@ -62,14 +63,13 @@ ODD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("odd", "words"), ODD, ids=[" ".join(f"{k}={v}" for k, v in odd.items()) for odd, _ in ODD])
-def test_odd_options_are_refused_by_name_and_at_once(odd: dict[str, Any], words: str) -> None:
-    core = ct.load("zoo:digits-cnn")
-    digits()
-    start = time.perf_counter()
+def test_odd_options_are_refused_by_name_and_at_once(
+    odd: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("concertina.family.fit.analyse", None)
     for make in (ct.fit, ct.prepare):
         with pytest.raises(InputError, match=words):
-            make(core, digits(), **odd)
-    assert time.perf_counter() - start < 0.5
+            make(ct.load("zoo:digits-cnn"), digits(), **odd)
 
 
 def test_all_training_settings_are_options() -> None:
@@ -85,7 +85,8 @@ class Stream(IterableDataset):  # type: ignore[type-arg]
 
 
 def fingerprint_of(source: Any) -> str:
-    return ct.prepare(ct.load("zoo:digits-cnn"), source, points=(0.5,), criterion="random").train_data.fingerprint
+    core = ct.load("zoo:digits-cnn")
+    return taken(source, core, Classification(core.class_names)).fingerprint
 
 
 def test_samples_come_as_lists_streams_and_datasets_alike() -> None:
@@ -119,7 +120,7 @@ def test_odd_data_is_refused_by_name(source: Any, words: str) -> None:
 
 def test_classes_without_samples_are_told(caplog: pytest.LogCaptureFixture) -> None:
     some = digits().subset([i for i in range(300) if int(digits().labels[i]) not in (3, 7)][:64])
-    ct.fit(ct.load("zoo:digits-cnn"), some, digits(), points=(0.5,), epochs=0, criterion="random")
+    ct.fit(ct.load("zoo:mlp"), some, digits(), points=(0.5,), epochs=0, criterion="random")
     assert "the training data has no samples of 2 of 10 classes: 3, 7" in caplog.text
     assert "the validation data has no samples" not in caplog.text
 

@@ -69,13 +69,13 @@ def test_what_a_view_refuses_leaves_the_family_and_its_file_as_they_were(tmp_pat
 
 def test_looking_at_a_view_between_two_steps_does_not_stop_its_training() -> None:
     def trained(*, looking: bool) -> dict[str, torch.Tensor]:
-        ready = ct.prepare(ct.load("zoo:digits-cnn"), digits(), points=(0.3,), criterion="magnitude-l1")
-        trainer = ct.Trainer(ready.supernet, ready.task, steps=2)
+        made = fresh()
+        trainer = ct.Trainer(made.supernet, made.task, steps=2)
         for _ in range(2):
             if looking:
-                ready.family.at(0.3)(digits().inputs[:2])
+                made.at(0.2)(digits().inputs[:2])
             trainer.step(tuple(tensor[:32] for tensor in digits().tensors))
-        return ready.supernet.private[ready.family.points[0].name]
+        return made.supernet.private["p20"]
 
     plain, watched = trained(looking=False), trained(looking=True)
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
