@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ ODD: list[tuple[dict[str, Any], str]] = [
 def test_odd_options_are_refused_by_name_and_at_once(
     odd: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("concertina.family.fit.analyse", None)
+    monkeypatch.setattr(sys.modules["concertina.family.fit"], "analyse", None)
     for make in (ct.fit, ct.prepare):
         with pytest.raises(InputError, match=words):
             make(ct.load("zoo:digits-cnn"), digits(), **odd)
