@@ -112,3 +112,20 @@ def test_the_verb_takes_one_budget(subject: Subject, tmp_path: Path, capsys: pyt
     assert main(["extract", str(path), "--share", "1e-9", "-o", str(tmp_path / "none")]) == 2
     assert "smallest point" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_network_that_torch_cannot_export_is_extracted_with_the_reason(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("cannot\ntrace")
+
+    point = next(iter(subject.supernet.points.values()))
+    view, space = subject.supernet.at_point(point.name), subject.supernet.space
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "model.pt2").write_text("of an earlier run")
+    monkeypatch.setattr("torch.export.export", refuse)
+    made = extract(view, subject.core.example_inputs, tmp_path / "x", space=space, point=point, facts={})
+    assert made.program_refused == "RuntimeError: cannot"
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["model.safetensors", "slim.json"]
+    assert json.loads((tmp_path / "x" / "slim.json").read_text())["program"] == "RuntimeError: cannot"

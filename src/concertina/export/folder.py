@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from concertina.errors import ExportError
+from concertina.export.capture import capture, exporting
 from concertina.export.staging import move_into, refuse_strangers, staging
 from concertina.nest import materialize
 from concertina.types import Point, Space
@@ -124,15 +125,11 @@ def _exported(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[bytes, str]:
 
     Torch writes to memory: of a disk that is full it would tell nothing, and some names of files end the process.
     """
-    batch = torch.export.Dim("batch", min=1)
-    shapes = tuple({0: batch} for _ in inputs)
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
     program = io.BytesIO()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.export.save(torch.export.export(module, tuple(inputs), dynamic_shapes=shapes), program)
-    except Exception as error:  # the exporter may raise anything: the reason goes into the plan
-        return b"", f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0][:200]}"
+        captured = capture(module, inputs)
+        with exporting("torch.export", type(module).__name__):
+            torch.export.save(captured, program)
+    except ExportError as error:
+        return b"", error.asked
     return program.getvalue(), ""

@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from concertina.report import wording
 from concertina.report.figures import ReportData, Row, rows
 from concertina.report.origins import measured_on, origins
+from concertina.report.render import render
 
 MAX_RIGID = 30
 _AUDITS = {
@@ -28,19 +27,11 @@ def card(data: ReportData) -> str:
     Args:
         data: What the card speaks of.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("concertina.report"),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: wording.markdown(value) if isinstance(value, str) else value,
-    )
-    filters = ("count", "interval", "percent", "title", "value")
-    environment.filters.update({name: getattr(wording, name) for name in filters})
-    front = _front_matter(data)
-    return front + environment.get_template("card.md.j2").render(_context(data))
+    return _front_matter(data) + render("card.md.j2", _context(data), _finalize, autoescape=False)
+
+
+def _finalize(value: Any) -> Any:
+    return wording.markdown(value) if isinstance(value, str) else value
 
 
 def _front_matter(data: ReportData) -> str:

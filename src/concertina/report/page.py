@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from concertina.report import wording
@@ -13,6 +12,7 @@ from concertina.report.figures import ReportData, rows
 from concertina.report.origins import measured_on, origins
 from concertina.report.plots import pareto_svg
 from concertina.report.recalls import recall_table
+from concertina.report.render import render
 
 MAX_GROUPS = 120
 """Groups and blocks listed; more are counted."""
@@ -25,25 +25,11 @@ def page(data: ReportData) -> str:
     Args:
         data: What to report; whatever has no record shows as a dash.
     """
-    return _environment().get_template("page.html.j2").render(_context(data))
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("concertina.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    filters = ("count", "interval", "percent", "shown", "title", "value")
-    environment.filters.update({name: getattr(wording, name) for name in filters})
-    return environment
+    return render("page.html.j2", _context(data), _finalize, autoescape=True)
 
 
 def _finalize(value: Any) -> Any:
-    """Make every text that came with a file safe to look at; the environment escapes it afterwards."""
+    """Make every text that came with a file safe to look at; it is escaped afterwards."""
     return wording.shown(value, 400) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
