@@ -43,6 +43,7 @@ ODD: list[tuple[dict[str, Any], str]] = [
     ({"augment": "flip"}, "unknown augmentation: got 'flip'; allowed: flip-crop"),
     ({"augment": 4}, "unknown augmentation: got 4"),
     ({"task": "classification"}, r"option task: got 'classification'; allowed: a Task, such as"),
+    ({"task": Classification(), "augment": "shift"}, "option augment: got with task=; allowed: one of both"),
     ({"device": "gpu"}, r"option device: got 'gpu' \(.*\); allowed: cpu"),
     ({"device": 7.0}, "option device: got 7.0; allowed: a text"),
     ({"dtype": torch.bfloat16}, "option dtype: got torch.bfloat16; allowed: float32, bfloat16"),
@@ -117,6 +118,13 @@ def test_odd_data_is_refused_by_name(source: Any, words: str) -> None:
     for data, validation in ((source, None), (digits(), source)):
         with pytest.raises(DataError, match=words):
             ct.fit(ct.load("zoo:digits-cnn"), data, validation, epochs=0)
+
+
+def test_augmentation_of_what_is_no_image_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["concertina.family.fit"], "analyse", None)
+    data = ArrayData([digits().inputs.flatten(1), digits().labels])
+    with pytest.raises(DataError, match=r"augmentation of images: got inputs of shape \(2, 64\).*augmentation 'none'"):
+        ct.fit(ct.load("zoo:mlp"), data, augment="flip-crop")
 
 
 def test_classes_without_samples_are_told(caplog: pytest.LogCaptureFixture) -> None:

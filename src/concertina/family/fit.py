@@ -13,7 +13,7 @@ from concertina.analyse import analyse
 from concertina.family.evidence import Evidence
 from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
-from concertina.family.given import say_missing_classes, taken
+from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
@@ -172,6 +172,7 @@ def prepare(
     data = taken(train_data, core, task, labels=False)
     say_missing_classes(data, core, "the training data")
     data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels)
+    check_augments(data, task)
     tell("verifying groups", 0.0)
     graph = analyse(core, seed=settings.seed, progress=lambda _what, done: tell("verifying groups", done))
     tell("rating channels and blocks", 0.0)

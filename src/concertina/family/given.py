@@ -54,6 +54,15 @@ def filled(data: TensorData, core: Core, task: Task) -> TensorData:
     return TensorData((*data.tensors, torch.zeros(len(data))), data.class_names)
 
 
+def check_augments(data: TensorData, task: Task) -> None:
+    """Refuse data that the task's augmentation cannot take, before anything slow is done.
+
+    Raises:
+        DataError: The augmentation is for images, and the data holds none.
+    """
+    task.augment([tensor[:2] for tensor in data.tensors], torch.Generator().manual_seed(0))
+
+
 def _fields(fields: Sequence[Tensor], num_inputs: int) -> DataError:
     inputs = "the network's input" if num_inputs == 1 else f"{num_inputs} inputs of the network"
     return DataError("fields of a sample", asked=str(len(fields)), allowed=f"{num_inputs + 1}: {inputs}, then a label")

@@ -92,6 +92,8 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
     for name, (value, kind, allowed) in kinds.items():
         if not isinstance(value, kind):
             raise InputError(f"option {name}", asked=repr(value), allowed=allowed)
+    if options.get("task") is not None and "augment" in options:
+        raise InputError("option augment", asked="with task=", allowed="one of both", do="Give it to the task instead.")
     if options.get("resume") and not options.get("checkpoint"):
         raise InputError("option resume", asked="no checkpoint", allowed="together with checkpoint=FILE")
     if not callable(given.get("progress") or print):
