@@ -6,22 +6,26 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.train.test_recipes import SETTINGS, case, digits, state, supernet
+from tests.train.test_recipes import SETTINGS, state, supernet
 
 import concertina as ct
 from concertina.train.rehearsal import random_spec, rehearsed_order
 
+CORE = ct.load("zoo:mlp")
+DATA = ct.open_data("zoo:digits@train", preprocess=CORE.preprocess).subset(torch.arange(256))
+
 
 def test_a_rehearsal_is_repeatable_and_leaves_the_supernet_alone() -> None:
-    made, settings = supernet(), replace(SETTINGS, epochs=4.0)
+    ready, settings = ct.prepare(CORE, DATA, points=(0.5,), order="criterion"), replace(SETTINGS, epochs=8.0)
+    made, task = ready.supernet, ready.task
     before = state(made)
     told: list[str] = []
-    first = rehearsed_order(made, case()[2], digits(), settings, lambda stage, _done: told.append(stage))
+    first = rehearsed_order(made, task, DATA, settings, lambda stage, _done: told.append(stage))
     assert [key for key, tensor in state(made).items() if not torch.equal(tensor, before[key])] == []
-    assert rehearsed_order(made, case()[2], digits(), settings).order == first.order
-    assert rehearsed_order(made, case()[2], digits(), replace(settings, seed=9)).order != first.order
+    assert rehearsed_order(made, task, DATA, settings).order == first.order
+    assert rehearsed_order(made, task, DATA, replace(settings, seed=9)).order != first.order
     assert set(told) == {"rehearsing random subnets", "measuring what can go"}
-    assert first.macs_spent > made.costs.macs(made.space.full) * len(digits())
+    assert first.macs_spent > made.costs.macs(made.space.full) * len(DATA)
 
 
 def test_random_specs_come_from_the_whole_space() -> None:
@@ -36,10 +40,9 @@ def test_random_specs_come_from_the_whole_space() -> None:
 
 @pytest.mark.parametrize(("epochs", "order"), [(3.0, "criterion"), (30.0, "rehearsed")])
 def test_a_long_training_is_rehearsed_unless_said(epochs: float, order: str) -> None:
-    core, data = ct.load("zoo:digits-cnn"), digits()
-    given = {"points": (0.1, 0.5), "epochs": epochs, "batch_size": 32, "criterion": "magnitude-l2"}
-    assert ct.prepare(core, data, **given).facts["order"] == order
-    assert ct.prepare(core, data, order="criterion", **given).facts["order"] == "criterion"
+    given = {"points": (0.5,), "epochs": epochs, "batch_size": 32, "criterion": "magnitude-l2"}
+    assert ct.prepare(CORE, DATA, **given).facts["order"] == order
+    assert ct.prepare(CORE, DATA, order="criterion", **given).facts["order"] == "criterion"
 
 
 @pytest.mark.slow
