@@ -106,8 +106,10 @@ def run(options: Options) -> None:
         )
         family.save(options.output)
     options.checkpoint.unlink(missing_ok=True)
-    data = of_file(options.output)
-    console.result(data, records_table(data["points"]))
+    core_figures = dict(family.points.core)
+    data = of_file(options.output) | {"core figures": core_figures, "warnings": list(family.warnings)}
+    rows = [*data["points"], *([{"point": "core", **core_figures}] if core_figures else [])]
+    console.result(data, records_table(rows))
     console.remark(f"wrote {options.output}; next: concertina report {shlex.quote(str(options.output))}")
 
 
