@@ -128,6 +128,14 @@ def test_bounds_are_told_in_words_of_the_command_line(capsys: Capsys, tmp_path: 
     assert "--data: got an empty text; allowed: a .npz" in refused([*words, "--data", ""], capsys)
 
 
+def test_budgets_are_told_in_words_of_the_command_line(files: Files, capsys: Capsys) -> None:
+    words = ["extract", str(files.zoo), "-o", "out", "--quiet"]
+    assert "For a number of MACs use --macs." in refused([*words, "--share", "1.5"], capsys)
+    text = refused([*words, "--latency-ms", "1e-9"], capsys)
+    assert "no operating point fits --latency-ms 1e-09: allowed: 0.0" in text
+    assert " ms or more (the fastest point, 'p" in text
+
+
 def test_a_network_without_its_scheme_is_recognised(capsys: Capsys) -> None:
     text = refused(["inspect", "digits-cnn"], capsys)
     assert "allowed: a family file, or a network such as zoo:digits-cnn. Did you mean 'zoo:digits-cnn'?" in text

@@ -91,7 +91,10 @@ def test_extract_writes_the_point_that_fits(fitted: Path, tmp_path: Path, capsys
     assert facts["point"] == "p25"
     assert {"model.safetensors", "slim.json"} <= {path.name for path in (tmp_path / "half").iterdir()}
     assert main(["extract", str(fitted), "--macs", "1", "-o", str(tmp_path / "none")]) == 2
-    assert "no operating point fits macs=1" in capsys.readouterr().err
+    assert (
+        "no operating point fits --macs 1: allowed: 8,064 MACs or more (the smallest point, 'p25')"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "none").exists()
 
 

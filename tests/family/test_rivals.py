@@ -38,25 +38,25 @@ def test_a_network_alone_is_trained_as_a_family_of_that_one_point_is() -> None:
     ready = ct.prepare(CORE, digits(), points=(1.0,), criterion="magnitude-l2")
     trainer = Trainer(ready.supernet, TASK, steps=16, settings=SETTINGS)
     train(trainer, ready.train_data, recipe="sandwich")
-    module, spent = trained_alone(ct.load("zoo:mlp").module, CORE, Training(digits(), TASK, SETTINGS))
+    alone = trained_alone(ct.load("zoo:mlp").module, CORE, Training(digits(), TASK, SETTINGS))
     inputs = digits("test").tensors[0]
-    assert torch.allclose(module(inputs), ready.supernet.at_point("p100")(inputs), atol=1e-3)
-    assert spent == trainer.macs_spent
+    assert torch.allclose(alone.module(inputs), ready.supernet.at_point("p100")(inputs), atol=1e-3)
+    assert alone.training_macs == trainer.macs_spent
 
 
 def test_its_bill_has_its_own_passes_and_those_of_the_core() -> None:
     module = cut()
     macs, core = (count_macs(network, CORE.example_inputs) for network in (module, CORE.module))
     assert macs < 0.3 * core
-    _, spent = trained_alone(module, CORE, Training(digits(), TASK, SETTINGS))
-    assert spent == 256 * 2 * (3 * macs + core)
+    alone = trained_alone(module, CORE, Training(digits(), TASK, SETTINGS))
+    assert alone.training_macs == 256 * 2 * (3 * macs + core)
 
 
 def test_it_learns_and_leaves_the_core_as_it_was() -> None:
     before = [tensor.clone() for tensor in CORE.module.parameters()]
     data, module = digits("train", 800), cut()
     untuned = float((module(data.tensors[0]).argmax(1) == data.tensors[1]).float().mean())
-    trained, _ = trained_alone(module, CORE, Training(data, TASK, SETTINGS))
+    trained = trained_alone(module, CORE, Training(data, TASK, SETTINGS)).module
     tuned = float((trained(data.tensors[0]).argmax(1) == data.tensors[1]).float().mean())
     assert tuned > untuned + 0.1
     assert all(torch.equal(a, b) for a, b in zip(before, CORE.module.parameters(), strict=True))
@@ -68,11 +68,11 @@ def test_stopped_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         if stage.startswith("training") and done >= 0.5:
             press_ctrl_c()
 
-    whole, _ = trained_alone(cut(), CORE, Training(digits(), TASK, SETTINGS))
+    whole = trained_alone(cut(), CORE, Training(digits(), TASK, SETTINGS)).module
     training = Training(digits(), TASK, SETTINGS, tmp_path / "rival.fit")
     with pytest.raises(KeyboardInterrupt, match="between two steps"):
         trained_alone(cut(), CORE, training, progress=halt)
-    resumed, _ = trained_alone(cut(), CORE, training)
+    resumed = trained_alone(cut(), CORE, training).module
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from concertina.cli.family_file import FamilyOptions, Reach
 from concertina.cli.options import as_option
-from concertina.errors import InputError, PointError
+from concertina.errors import BudgetError, InputError, PointError
 
 if TYPE_CHECKING:
     from concertina.family import Family
@@ -63,11 +64,22 @@ def choose(family: Family, reach: Reach, wanted: dict[str, Any]) -> Point:
     """
     try:
         return family.choose(wanted.get("share"), **{name: value for name, value in wanted.items() if name != "share"})
+    except BudgetError as error:
+        where, allowed, do = (_in_options(text) for text in (error.where, error.allowed, error.do))
+        raise BudgetError(where, asked=error.asked, allowed=allowed, do=do) from error
     except PointError as error:
         here, stored = ({point.name for point in points} for points in (reach.here, reach.stored))
         if here == stored or wanted.get("point", "") not in {"", *stored}:
             raise
         raise PointError(error.where, allowed=f"up to {reach.upto}", do="Give a later --upto, or none.") from error
+
+
+def _in_options(text: str) -> str:
+    """Return a text about arguments of `Family.choose` in words of the command line: "macs=5" becomes "--macs 5"."""
+    for name in BUDGETS:
+        text = re.sub(rf"\b{name}=(?=\w)", f"{as_option(name)} ", text)
+        text = re.sub(rf"\b{name}=", as_option(name), text)
+    return text
 
 
 def check_latency(options: BudgetOptions, reach: Reach) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -33,6 +33,14 @@ class FamilyOptions(Common):
         str,
         typer.Option(metavar="POINT", help=UPTO),
     ] = ""
+
+
+class WithFile(Protocol):
+    """Options among which a family file is."""
+
+    @property
+    def file(self) -> Path:
+        """The family file."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def open_family(options: FamilyOptions, reach: Reach) -> Family:
     return ct.open(options.file, upto=reach.upto)
 
 
-def check_buildable(options: FamilyOptions, reach: Reach, in_python: str) -> None:
+def check_buildable(options: WithFile, reach: Reach, in_python: str) -> None:
     """Refuse a family that was made from a user's own network: only Python can build that.
 
     Args:

@@ -145,7 +145,7 @@ def _check_outputs(options: Options) -> None:
 
 
 def _check_names(options: Options) -> None:
-    from concertina.family.options import train_settings
+    from concertina.family.options import check_order, train_settings
     from concertina.load import ZOO
     from concertina.score import CRITERIA
     from concertina.train import RECIPES
@@ -155,6 +155,7 @@ def _check_names(options: Options) -> None:
     if options.network.startswith("zoo:"):
         ZOO.entry(options.network.removeprefix("zoo:").partition("@")[0])
     try:
+        check_order(options.order)
         train_settings(_settings(options))
     except InputError as error:
         option = as_option(error.where.removeprefix("option "))

@@ -32,10 +32,21 @@ class Training:
     """File for the state of the run; training goes on from it if it is there."""
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedAlone:
+    """A network after training by itself, and the bill."""
+
+    module: nn.Module
+    training_macs: int
+    """Multiply-accumulates of all passes, backward and teacher included."""
+    seconds: float
+    """Of all legs of the run, where it was interrupted."""
+
+
 def trained_alone(
     module: nn.Module, core: Core, training: Training, *, progress: Reporter | None = None
-) -> tuple[nn.Module, int]:
-    """Train a network by itself, taught by labels and core, and return it and the MACs that took.
+) -> TrainedAlone:
+    """Train a network by itself, taught by labels and core.
 
     Batches, augmentation, learning rates, distillation and final statistics are those that a family gets.
 
@@ -57,7 +68,7 @@ def trained_alone(
     train(trainer, training.data, recipe=RECIPE, checkpoint=checkpoint, resume=resume, progress=progress)
     family.to("cpu")
     calibrate_points(family, training.task, training.data)
-    return family.module.eval(), trainer.macs_spent
+    return TrainedAlone(family.module.eval(), trainer.macs_spent, trainer.seconds_spent)
 
 
 def family_of_one(module: nn.Module, core: Core) -> Supernet:

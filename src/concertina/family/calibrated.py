@@ -12,7 +12,7 @@ from concertina.errors import PointError
 from concertina.family.dial import largest_that_fits
 from concertina.family.finish import calibration_batches
 from concertina.load.data import TensorData
-from concertina.nest import Supernet
+from concertina.nest import Supernet, inherited_private
 from concertina.objective.base import Task
 from concertina.train import calibrate
 from concertina.types import Point, SubnetSpec
@@ -50,10 +50,10 @@ class Calibrated:
 def calibrated_subnet(supernet: Supernet, spec: SubnetSpec, task: Task, data: TensorData) -> CalibratedSubnet:
     """Return a subnet with statistics from `data`, sampled and augmented as after training.
 
-    A spec that is an operating point starts from that point's private tensors, any other from the full network's.
+    A spec that is an operating point starts from that point's private tensors, any other from those nearest to it.
     """
     own = next((name for name, point in supernet.points.items() if point.spec == spec), "")
-    start = supernet.private.get(own) or supernet.fresh_private(spec)
+    start = supernet.private.get(own) or inherited_private(supernet, spec)
     private = calibrate(supernet, spec, start, task, calibration_batches(task, data))
     return CalibratedSubnet(private, supernet.subnet(spec, private))
 

@@ -73,10 +73,10 @@ def largest_that_fits(
         )
     fitting = [point for point in points if cost(point) <= limit * (1 + 1e-9)]
     if not fitting:
-        least = min(points, key=cost)
+        least, which = min(points, key=cost), "fastest" if kind == "latency_ms" else "smallest"
         raise BudgetError(
             f"no operating point fits {kind}={limit:g}",
-            allowed=f"{_figure(cost(least))} {unit} or more (the smallest point, {least.name!r})",
+            allowed=f"{_figure(cost(least))} {unit} or more (the {which} point, {least.name!r})",
         )
     return max(fitting, key=lambda point: (point.macs, point.name))
 

@@ -56,12 +56,13 @@ def measure_rivals(
     for done, point in enumerate(points):
         if progress is not None:
             progress("measuring rivals", done / len(points))
-        for network in _untuned(family, core, point):
-            records += _records(family, network, data)
-            if tuning is not None and network.name == UNTUNED and point.macs < points[-1].macs:
+        for rival in _untuned(family, core, point):
+            records += _records(family, rival, data)
+            if tuning is not None and rival.name == UNTUNED and point.macs < points[-1].macs:
                 report = _part_of(progress, done, len(points))
-                module, spent = trained_alone(network.module, core, tuning, progress=report)
-                records += _records(family, replace(network, name=TUNED, module=module, training_macs=spent), data)
+                tuned = trained_alone(rival.module, core, tuning, progress=report)
+                rival = replace(rival, name=TUNED, module=tuned.module, training_macs=tuned.training_macs)
+                records += _records(family, rival, data)
     family.add_records(records)
     return records
 

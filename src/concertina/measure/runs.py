@@ -71,7 +71,7 @@ def write_run(folder: Path, run: Run) -> Path:
     text = json.dumps(content, indent=1, allow_nan=False, sort_keys=True) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, text)
+        write_whole(path, text)
     except OSError as error:
         raise StorageError(f"cannot write {path}", asked=error.strerror or type(error).__name__) from error
     return path
@@ -91,8 +91,12 @@ def read_run(path: Path) -> Run:
         raise InputError(f"{path} is no run file", asked=f"{type(error).__name__}: {error}") from error
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write through a temporary sibling, so that `path` is never half a file."""
+def write_whole(path: Path, text: str) -> None:
+    """Write through a temporary sibling, so that `path` is never half a file.
+
+    Raises:
+        OSError: The disk refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:

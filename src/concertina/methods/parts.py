@@ -11,9 +11,10 @@ from concertina.load.sources import SOURCES
 from concertina.objective import AUGMENTATIONS, DISTANCES, TASKS
 from concertina.registry import Registry
 from concertina.score import CRITERIA
+from concertina.search import EXECUTORS, STRATEGIES
 from concertina.train import RECIPES
 
 
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
-    return (ZOO, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES, EXPORTERS)
+    return (ZOO, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES, EXPORTERS, STRATEGIES, EXECUTORS)

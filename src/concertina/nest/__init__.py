@@ -2,6 +2,7 @@
 
 from concertina.nest.builder import build, materialize, subnet_tensors
 from concertina.nest.growth import Costs, build_growth_order
+from concertina.nest.inherit import inherited_private
 from concertina.nest.order import named_tensors, permute
 from concertina.nest.shrink import shrink_order
 from concertina.nest.supernet import Supernet, check_shares, choose_points, nest, norm_tensors, point_name
@@ -13,6 +14,7 @@ __all__ = [
     "build_growth_order",
     "check_shares",
     "choose_points",
+    "inherited_private",
     "materialize",
     "named_tensors",
     "nest",

@@ -1,0 +1,234 @@
+"""How many real evaluations a search takes: the guided strategy beside plain NSGA-II and random search.
+
+Run: python benchmarks/search.py digits        (about half an hour on a quiet core, five seeds; minutes when run again)
+     python benchmarks/search.py resnet20      (the committed family on 1,000 images of `part=calibration`; hours)
+
+Each strategy is judged by the hypervolume of accuracy against MACs (MACs on a log axis, from the smallest subnet to
+the full one; accuracy above 80% of the full subnet's). The hypervolume to reach was fixed before any run: 97% of that
+of the best front known from all runs together; 95% and 90% are told too. Evaluations of all kinds count: the opening,
+and those that the predictor learns from. A strategy does not know the accuracy of any subnet beforehand.
+
+The digits family is trained here on the operating points and on random specs of the whole space, in equal parts: on
+the points alone, subnets between them are worth nothing (`--family FILE` takes another one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+import concertina as ct
+from concertina.cli.demo import POINTS
+from concertina.family.finish import calibrate_points, measure_family
+from concertina.load.data import TensorData
+from concertina.measure.runs import new_run, write_run
+from concertina.search import STRATEGIES, Area, Goal, Journal, Problem, Study, Trial
+from concertina.search.evaluate import evaluator
+from concertina.search.specs import random_spec
+from concertina.types import Record, SubnetSpec
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parent.parent / "shared" / "data"
+FIXED = (0.97, 0.95, 0.9)
+"""Shares of the best hypervolume known; the first is the bar."""
+BUDGETS = {"guided": 240, "nsga2": 1500, "random": 1500}
+"""Evaluations after which a strategy gives up."""
+SHOWN = (20, 40, 80, 120, 160, 240, 480, 1000, 1500)
+WORTH = 0.8
+EPOCHS, BATCH, RATE = 24, 64, 0.08
+
+
+@dataclass
+class Table:
+    """True evaluations, each made once and kept in a file."""
+
+    family: ct.Family
+    parts: tuple[TensorData, TensorData]
+    path: Path
+    samples: int = 100_000
+    known: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            self.known = json.loads(self.path.read_text(encoding="utf-8"))
+        self._measure = evaluator(self.family.supernet, self.family.task, self.parts, (1024, self.samples), 0)
+
+    def values(self, specs: Sequence[SubnetSpec]) -> Iterator[float]:
+        for spec in specs:
+            if spec.text not in self.known:
+                self.known[spec.text] = self._measure(spec)
+            yield self.known[spec.text]
+
+    def keep(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.known), encoding="utf-8")
+
+
+def digits(asked: argparse.Namespace) -> Table:
+    core = ct.load("zoo:digits-cnn")
+    train, validation, test = (
+        ct.open_data(f"zoo:digits@{part}", preprocess=core.preprocess) for part in ("train", "validation", "test")
+    )
+    held = TensorData([torch.cat(pair) for pair in zip(validation.tensors, test.tensors, strict=True)])
+    path = asked.family or asked.cache / "digits-whole-space.concertina"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole_space_family(core, train, test).save(path)
+    family = ct.open(path)
+    print(family.points)
+    return Table(family, (train, held), asked.cache / f"{path.stem}.json")
+
+
+def resnet20(asked: argparse.Namespace) -> Table:
+    path = asked.family or HERE / "artifacts" / "resnet20.concertina"
+    family = ct.open(path)
+    opened = {"preprocess": family.core.preprocess, "class_names": family.core.class_names}
+    data = ct.open_data(f"{DATA / 'cifar10-test.npz'}@part=calibration", **opened)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    parts = (data.subset(order[:1000]), data.subset(order[1000:2000]))
+    return Table(family, parts, asked.cache / f"{path.stem}.json", samples=1000)
+
+
+def whole_space_family(core: ct.Core, data: TensorData, held: TensorData) -> ct.Family:
+    """Return a family trained like `sandwich`, but that one of the random passes of each step is any spec."""
+    ready = ct.prepare(core, data, points=POINTS)
+    supernet, task, space = ready.supernet, ready.task, ready.supernet.space
+    private = [
+        t for tensors in supernet.private.values() for t in tensors.values() if isinstance(t, torch.nn.Parameter)
+    ]
+    weights = [*supernet.module.parameters(), *private]
+    steps = EPOCHS * (len(data) // BATCH)
+    optimizer = torch.optim.SGD(weights, RATE, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1, pct_start=0.05)
+    draw, generator, names = random.Random(0), torch.Generator().manual_seed(0), list(supernet.points)
+    for _ in range(steps):
+        chosen = torch.randperm(len(data), generator=generator)[:BATCH]
+        batch = task.augment(tuple(tensor[chosen] for tensor in data.tensors), generator)
+        named = [(supernet.points[name].spec, supernet.private[name]) for name in (draw.choice(names[1:-1]), names[0])]
+        teacher = None
+        for spec, tensors in [(space.full, {}), named[0], (random_spec(space, draw), {}), named[1]]:
+            outputs = supernet.subnet(spec, tensors, gradient=True).train()(*task.inputs(batch))
+            loss = task.loss(outputs, batch) if teacher is None else task.distill(outputs, teacher, batch)
+            teacher = outputs.detach() if teacher is None else teacher
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 2.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    calibrate_points(supernet, task, data)
+    measure_family(ready.family, core, held)
+    return ready.family
+
+
+def searched(table: Table, strategy: str, seed: int, trials: int) -> list[Trial]:
+    """Return the trials of one search."""
+    family = table.family
+    goal = Goal(family.task.metric, "macs", family.supernet.costs.macs)
+    known = tuple(point.spec for point in family.points)
+    problem = Problem(family.supernet.order, goal, known, seed)
+    study = Study(STRATEGIES.get(strategy)(problem), Journal(None, {}))
+    study.run(table.values, trials, lambda _stage, _done: None)
+    return study.trials
+
+
+def reached(curve: Sequence[float], wanted: float) -> int | None:
+    """Return how many evaluations a curve takes to reach a hypervolume."""
+    return next((done + 1 for done, area in enumerate(curve) if area >= wanted), None)
+
+
+def median(counts: Sequence[int | None], budget: int) -> str:
+    """Return the median, "more than" the budget where half of the runs did not get there."""
+    middle = statistics.median(budget + 1 if count is None else count for count in counts)
+    return f"> {budget}" if middle > budget else f"{middle:g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=("digits", "resnet20"))
+    parser.add_argument("--family", type=Path, help="Another family of the network.")
+    parser.add_argument("--cache", type=Path, default=Path("runs"), help="Folder for the family and its evaluations.")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--strategies", default="random,nsga2,guided")
+    parser.add_argument("--trials", type=int, default=0, help="Evaluations of each run; of each strategy its own.")
+    parser.add_argument("--dry", action="store_true", help="Write no run file.")
+    asked = parser.parse_args()
+    table = {"digits": digits, "resnet20": resnet20}[asked.network](asked)
+    budgets = {name: asked.trials or BUDGETS[name] for name in asked.strategies.split(",")}
+    runs: dict[str, list[list[Trial]]] = {}
+    for name, budget in budgets.items():
+        for seed in range(asked.seeds):
+            runs.setdefault(name, []).append(searched(table, name, seed, budget))
+            table.keep()
+            print(name, seed, len(table.known), flush=True)
+    report(asked, table, budgets, runs)
+
+
+def report(
+    asked: argparse.Namespace, table: Table, budgets: dict[str, int], runs: dict[str, list[list[Trial]]]
+) -> None:
+    """Print the Markdown table and write the run file."""
+    supernet = table.family.supernet
+    space, macs = supernet.space, supernet.costs.macs
+    (full,) = table.values([space.full])
+    area = Area(macs(space.smallest), macs(space.full), WORTH * full)
+    best = area.covered([trial for found in runs.values() for trials in found for trial in trials])
+    curves = {
+        name: [[area.covered(trials[: i + 1]) / best for i in range(len(trials))] for trials in found]
+        for name, found in runs.items()
+    }
+    records = []
+    lines = [f"| strategy | {' | '.join(f'evaluations to {share:.0%}' for share in FIXED)} | "]
+    lines[0] += " | ".join(f"hypervolume at {shown}" for shown in SHOWN) + " |"
+    lines.append("|---" * (1 + len(FIXED) + len(SHOWN)) + "|")
+    for name, found in curves.items():
+        cells = []
+        for share in FIXED:
+            counts = [reached(curve, share) for curve in found]
+            cells.append(f"{median(counts, budgets[name])} ({', '.join(str(c or '-') for c in counts)})")
+            records += [
+                Record(
+                    "",
+                    f"evaluations_to_{share:.0%}",
+                    math.nan if c is None else c,
+                    "evaluations",
+                    1,
+                    None,
+                    None,
+                    seed,
+                    name,
+                )
+                for seed, c in enumerate(counts)
+            ]
+        for shown in SHOWN:
+            reach = [curve[shown - 1] for curve in found if len(curve) >= shown]
+            cells.append(f"{statistics.median(reach):.3f}" if reach else "-")
+            records += [
+                Record("", f"hypervolume_at_{shown}", at, "share", 1, None, None, seed, name)
+                for seed, at in enumerate(reach)
+            ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    print("\n" + "\n".join(lines) + "\n")
+    settings = {
+        "network": table.family.core.source,
+        "best hypervolume": best,
+        "true evaluations": len(table.known),
+        "held-out samples": len(table.parts[1]),
+        "budgets": budgets,
+        "fixed shares": FIXED,
+        "provenance": dict(table.family.evidence.provenance),
+    }
+    if not asked.dry:
+        print(write_run(HERE / "results", new_run(f"search-{asked.network}", records, settings=settings)))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
