@@ -64,7 +64,7 @@ ODD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("odd", "words"), ODD, ids=[" ".join(f"{k}={v}" for k, v in odd.items()) for odd, _ in ODD])
+@pytest.mark.parametrize(("odd", "words"), ODD, ids=[words for _, words in ODD])
 def test_odd_options_are_refused_by_name_and_at_once(
     odd: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
