@@ -65,8 +65,8 @@ def readme_block(run: Run, name: str) -> str:
     lines += [
         "",
         "A rival has the MACs of its point or less. The untuned ones are not trained after the cut. Each network tuned "
-        "alone gets as many epochs for itself as the family for all sizes together, with the same batches, learning "
-        f"rate and teaching by the core: {sum(alone):.2g} MACs of training for those {len(alone)} networks, "
+        "alone gets as many epochs for itself as the family for all sizes together, with the same batches and learning "
+        f"rate, and the core teaches it too: {sum(alone):.2g} MACs of training for those {len(alone)} networks, "
         f"{whole:.2g} for the family.",
         "",
         f"Accuracy on {n} held-out digits (the core itself: {value(core, 'accuracy'):.1%}); all points lie in one file "

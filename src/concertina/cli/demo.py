@@ -19,7 +19,6 @@ from concertina.errors import ConcertinaError, StorageError
 
 if TYPE_CHECKING:
     from concertina.family import Family
-    from concertina.family.options import FitOptions
 
 EXAMPLE = "concertina demo"
 NETWORK = "zoo:digits-cnn"
@@ -27,8 +26,6 @@ POINTS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 EPOCHS = 24
 BATCH_SIZE = 64
 LEARNING_RATE = 0.08
-FROM_CORE = 1.0
-"""Weight of the core's teaching beside the labels, for the full point and for each rival."""
 LATENCY_LIMIT_S = 15.0
 TRAIN, HELD_OUT = "zoo:digits@train", "zoo:digits@test"
 MADE_BY = {"made by": "concertina demo"}
@@ -98,20 +95,23 @@ def _is_own_page(path: Path) -> bool:
 def _make(artifact: Path, progress: Report) -> tuple[Family, Any]:
     import concertina as ct
     from concertina.family.alone import Training
-    from concertina.family.options import train_settings
     from concertina.family.rivals import measure_rivals
 
     core = ct.load(NETWORK)
     train, held_out = (ct.open_data(text, preprocess=core.preprocess) for text in (TRAIN, HELD_OUT))
-    common: FitOptions = {
-        "epochs": EPOCHS,
-        "batch_size": BATCH_SIZE,
-        "learning_rate": LEARNING_RATE,
-        "full_from_core": FROM_CORE,
-    }
-    family = ct.fit(core, train, held_out, points=POINTS, progress=progress, **common)
+    settings = ct.TrainSettings(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE, full_from_core=1.0)
+    family = ct.fit(
+        core,
+        train,
+        held_out,
+        points=POINTS,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        progress=progress,
+    )
     family.evidence = replace(family.evidence, provenance={**MADE_BY, **family.evidence.provenance})
-    tuning = Training(train, family.task, train_settings(common))
+    tuning = Training(train, family.task, settings)
     measure_rivals(family, core, held_out, tuning=tuning, progress=progress)
     progress("measuring latency", 0.0)
     family.measure_latency(batch=1, threads=1, time_limit_s=LATENCY_LIMIT_S)
@@ -179,8 +179,8 @@ def _rivals(points: list[dict[str, Any]], spent: dict[str, Any]) -> list[Any]:
     ratio = spent["torch_pruning_tuned"] / max(1, spent["family"])
     return [
         'Accuracy at the same MACs. Rivals called "untuned" are not trained after the cut. Each network "tuned alone"',
-        f"gets {EPOCHS} epochs of its own, as the family gets for all sizes together; batches, learning rate and",
-        "what the core teaches are the same.",
+        f"gets {EPOCHS} epochs of its own, with the batches and learning rate of the family, and learns from the core",
+        f"too; the family gets {EPOCHS} epochs for all sizes together.",
         table(("MACs", "this family", NAIVE, UNTUNED, TUNED), rows),
         f"Training cost: {spent['family']:.2g} MACs for this family, {spent['torch_pruning_tuned']:.2g} "
         f"({ratio:.1f} times as much) for the {spent['tuned_networks']} networks tuned alone; teacher passes included.",

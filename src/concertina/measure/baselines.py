@@ -15,9 +15,6 @@ from concertina.nest import build
 from concertina.types import Core, Graph, Space, SubnetSpec
 
 BISECTIONS = 10
-"""Steps of the search for a ratio: to a thousandth."""
-SPREAD = 0.06
-"""How much less of the last layer than of the first is cut."""
 
 
 def naive_slice(core: Core, space: Space, spec: SubnetSpec) -> nn.Module:
@@ -35,14 +32,7 @@ def torch_pruning_cut(core: Core, graph: Graph, budget_macs: int) -> tuple[nn.Mo
     """Return the core cut by Torch-Pruning's group magnitude to at most `budget_macs`, untuned, and its MACs.
 
     One pruning ratio for all layers, found by bisection; groups that verification found rigid are kept whole, since
-    Torch-Pruning would cut some of them wrongly. So that not all layers of a width lose their next channel at once and
-    the budget is used up, the ratio falls a little from the first layer to the last. None when the budget is out of
-    reach.
-
-    Args:
-        core: The network as loaded.
-        graph: Its verified groups.
-        budget_macs: Most multiply-accumulates for one input.
+    Torch-Pruning would cut some of them wrongly. None when it cannot reach the budget.
 
     Source: Fang et al., DepGraph (arXiv:2301.12900); Torch-Pruning 1.6.
     """
@@ -91,9 +81,6 @@ def _pruned(core: Core, graph: Graph, ratio: float) -> nn.Module | None:
                 core.example_inputs,
                 importance=tp.importance.GroupMagnitudeImportance(p=2),
                 pruning_ratio=ratio,
-                pruning_ratio_dict={
-                    layer: max(0.0, ratio - SPREAD * place) for layer, place in _places(module).items()
-                },
                 max_pruning_ratio=1.0,
                 ignored_layers=ignored,
             )
@@ -103,9 +90,3 @@ def _pruned(core: Core, graph: Graph, ratio: float) -> nn.Module | None:
     except (RuntimeError, ValueError, IndexError, ZeroDivisionError):
         return None
     return module.eval()
-
-
-def _places(module: nn.Module) -> dict[nn.Module, float]:
-    """Return where each layer with weights stands in the network: 0 for the first, 1 for the last."""
-    layers = [layer for layer in module.modules() if isinstance(getattr(layer, "weight", None), Tensor)]
-    return {layer: place / max(1, len(layers) - 1) for place, layer in enumerate(layers)}
