@@ -1,8 +1,8 @@
-"""Residual blocks that a network can do without: those that give back their input when their weights are zero."""
+"""Residual blocks that a network can do without: those that give back their input when their weights are at rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from concertina.analyse.cut import cause
 from concertina.analyse.events import is_close
 from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.analyse.rest import at_rest, normalised, resting_norms
 from concertina.errors import AnalysisError
 from concertina.types import Block
 
@@ -38,12 +39,14 @@ class _Call:
 
 
 def find_blocks(probe: Probe) -> tuple[Block, ...]:
-    """Return the smallest modules that are the identity without their weights, and their siblings that are not.
+    """Return the modules that are the identity without their weights, and their siblings that are not.
 
     A module is elastic when it holds a convolution or linear layer, is called once, turns one tensor into one of the
-    same shape, gives back its input when all its weights are zero, shares none of them, and when the network gives the
-    same with the module taken out as with its weights zero. Of modules inside each other the smallest are taken.
-    Modules of the same class that fail are listed as rigid, each with its reason.
+    same shape, gives back its input when all its weights are at rest, shares none of them, and when the network gives
+    the same with the module taken out as with its weights at rest. At rest all weights are zero; in a block that ends
+    with a normalisation (post-norm) those of normalisations are neutral, and so are the others of the network then.
+    A module that only strings together smaller such modules is none. Modules of the same class that fail are listed as
+    rigid, each with its reason.
 
     Args:
         probe: The randomised network.
@@ -55,14 +58,20 @@ def find_blocks(probe: Probe) -> tuple[Block, ...]:
     readers = {side.path for side in probe.wiring.sides.values() if side.role in ("in", "depthwise")}
     weighty = [path for path in calls if path and any(reader.startswith(f"{path}.") for reader in readers)]
     passing = [path for path in weighty if not _why_no_identity(probe, modules[path], calls[path])]
-    smallest = [path for path in passing if not any(other.startswith(f"{path}.") for other in passing)]
-    kinds = {type(modules[path]) for path in smallest if not type(modules[path]).__module__.startswith("torch.")}
-    listed = [path for path in calls if path in smallest or (path not in passing and type(modules[path]) in kinds)]
+    blocks = [path for path in passing if _has_own(path, passing, readers)]
+    kinds = {type(modules[path]) for path in blocks if not type(modules[path]).__module__.startswith("torch.")}
+    listed = [path for path in calls if path in blocks or (path not in passing and type(modules[path]) in kinds)]
     found = []
     for path in (path for path in modules if path in listed):
         why = _why_no_identity(probe, modules[path], calls[path]) or _why_not_skippable(probe, path)
         found.append(Block(path, _tensors_of(probe, path), why))
     return tuple(found)
+
+
+def _has_own(path: str, passing: Sequence[str], readers: Collection[str]) -> bool:
+    """Return whether a module has weights that are in none of the smaller blocks inside it."""
+    smaller = [f"{other}." for other in passing if other.startswith(f"{path}.")]
+    return any(reader.startswith(f"{path}.") and not reader.startswith(tuple(smaller)) for reader in readers)
 
 
 @contextmanager
@@ -116,21 +125,26 @@ def _why_no_identity(probe: Probe, module: nn.Module, call: _Call) -> str:
         return f"it turns shape {tuple(x.shape[1:])} into {tuple(call.output.shape[1:])}"
     if is_close(call.output, x):
         return "it does nothing"
-    own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    zeros = {n: torch.zeros_like(t) for n, t in probe.tensors.items() if id(t) in own and _is_zeroed(n, t)}
-    with replaced(probe.tensors, zeros), torch.no_grad():
-        try:
-            output = module(*_kept(call.args), **_kept(call.kwargs))
-        except Exception as error:  # a user's forward may raise anything
-            return f"it fails without its weights: {next(iter(str(error).splitlines()), '')}"
-    if not isinstance(output, Tensor) or not is_close(output, x):
-        return "without its weights it does not give back its input"
+    if why := _why_not_given_back(probe, module, call, x):
+        return why
     return f"it is called {call.count} times" if call.count > 1 else ""
 
 
-def _is_zeroed(name: str, tensor: Tensor) -> bool:
-    """Return whether the zero test zeroes a tensor: all weights, and running means, but no other buffers."""
-    return tensor.is_floating_point() and (isinstance(tensor, nn.Parameter) or name.endswith("running_mean"))
+def _why_not_given_back(probe: Probe, module: nn.Module, call: _Call, x: Tensor) -> str:
+    """Return why a module does not give back its input x (batch, ...) at rest; "" when it does."""
+    own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    mine = {name: tensor for name, tensor in probe.tensors.items() if id(tensor) in own}
+    why = "without its weights it does not give back its input"
+    for post_norm in (False, True) if resting_norms(module) else (False,):
+        given = normalised(x) if post_norm else x
+        with at_rest(probe, mine, module if post_norm else None), torch.no_grad():
+            try:
+                output = module(given.clone(), *_kept(call.args[1:]), **_kept(call.kwargs))
+            except Exception as error:  # a user's forward may raise anything
+                return f"it fails without its weights: {next(iter(str(error).splitlines()), '')}"
+        if isinstance(output, Tensor) and is_close(output, given):
+            return ""
+    return why
 
 
 def _why_not_skippable(probe: Probe, path: str) -> str:
@@ -138,16 +152,21 @@ def _why_not_skippable(probe: Probe, path: str) -> str:
     outside = _held_outside(probe, path)
     if outside:
         return f"a tensor of it is also used outside, as '{outside}'"
-    zeros = {n: torch.zeros_like(probe.tensors[n]) for n in _tensors_of(probe, path) if _is_zeroed(n, probe.tensors[n])}
-    _, silent = probe.disturbed(zeros)
-    with skipping(probe.module, [path]):
+    mine = {name: probe.tensors[name] for name in _tensors_of(probe, path)}
+    failure = ""
+    for norms_of in (None, probe.module) if resting_norms(probe.module.get_submodule(path)) else (None,):
         try:
-            skipped = probe.run()
-        except AnalysisError as failure:
-            return f"the network fails without it: {cause(failure)}"
-    if silent is None or probe.error(skipped, silent) >= SAME:
-        return "the network uses it in another way than by calling it"
-    return ""
+            with at_rest(probe, mine, norms_of):
+                silent = probe.run()
+        except AnalysisError:
+            continue
+        try:
+            with at_rest(probe, {}, norms_of), skipping(probe.module, [path]):
+                if probe.error(probe.run(), silent) < SAME:
+                    return ""
+        except AnalysisError as error:
+            failure = f"the network fails without it: {cause(error)}"
+    return failure or "the network uses it in another way than by calling it"
 
 
 def _held_outside(probe: Probe, path: str) -> str:

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from concertina.analyse.attention import find_heads
+
+PEAKED = 3.0
+"""Factor on queries and keys: attention that averages would make all tokens alike after a few layers."""
 GAIN = 1.3
 """Standard deviation of a matrix, times the square root of its inputs: keeps signals alive through many layers."""
 TINY = 1e-9
@@ -23,6 +27,7 @@ def randomised_copy(module: nn.Module, generator: torch.Generator, dtype: torch.
     Matrices get normal values of deviation 1.3 / sqrt(inputs); scales, layer scales and running variances lie between
     0.5 and 1.5; biases and running means get normal values of deviation 0.3; other buffers keep signs and zeros, but
     each value is scaled by a factor from 0.5 to 1.5. Zeros, ones and tiny scales, which hide mistakes, are gone.
+    Queries and keys are larger, so that each token attends to few others.
 
     Args:
         module: The network; it is left as it was.
@@ -36,6 +41,9 @@ def randomised_copy(module: nn.Module, generator: torch.Generator, dtype: torch.
         for name, parameter in copied.named_parameters():
             if parameter.is_floating_point():
                 parameter.requires_grad_(False).copy_(_random_parameter(name, parameter, generator))
+        for heads in find_heads(copied):
+            for path in heads.makers[:2]:
+                copied.get_parameter(f"{path}.weight").mul_(PEAKED)
         for name, buffer in copied.named_buffers():
             if name.endswith("running_var"):
                 buffer.copy_(_uniform(buffer, generator))

@@ -25,7 +25,7 @@ def load(
     example_inputs: Tensor | Sequence[Tensor] | None = None,
     *,
     weights: str | Path | None = None,
-    task: str = "classification",
+    task: str = "",
     class_names: Sequence[str] = (),
     preprocess: Preprocess | None = None,
     licence: str = "",
@@ -39,7 +39,7 @@ def load(
             needed for a module, ready-made for the zoo.
         weights: A safetensors file or a checkpoint that holds tensors only. For the zoo, none means the
             packaged weights and "random" means a fixed random start.
-        task: Name of the task the network was trained for.
+        task: Name of the task the network was trained for; the zoo knows its own, others classify unless said.
         class_names: Class names in the order of the outputs; the zoo knows its own.
         preprocess: What the network's inputs went through in training; the zoo knows its own.
         licence: Licence of the weights.
@@ -64,7 +64,7 @@ def load(
     core = replace(
         core,
         fingerprint=fingerprint(core.module),
-        task=task,
+        task=task or core.task,
         class_names=tuple(class_names) or core.class_names,
         preprocess=core.preprocess if preprocess is None else preprocess,
         licence=licence or core.licence,
@@ -122,6 +122,7 @@ def _zoo_core(source: str, example_inputs: Tensor | Sequence[Tensor] | None, wei
         arguments=arguments,
         licence=ZOO.entry(name.removeprefix("zoo:")).licence if weights is None else "",
         class_names=_zoo_classes(network, arguments),
+        task=network.task,
         preprocess=network.preprocess,
         augment=network.augment,
     )

@@ -23,6 +23,8 @@ DIGITS_PREPROCESS = Preprocess(scale=1 / 16, mean=(0.305,), std=(0.376,))
 DIGITS_CLASSES = tuple("0123456789")
 MAX_ARGUMENT = 4096
 """Largest number that an argument may hold: arguments may come from a file that somebody else wrote."""
+MAX_TOKENS = 2**20
+"""The same for the argument that says how many token ids there are."""
 MAX_VALUES = 2**28
 """Most values that the parameters of a network, or one of its inputs, may have."""
 
@@ -45,6 +47,8 @@ class ZooNetwork:
     """Name of the augmentation that suits its inputs."""
     weights: str = ""
     """File name of the packaged weights; empty when none come along."""
+    tokens: str = ""
+    """Name of the argument that says how many token ids there are, for networks that read ids instead of numbers."""
 
     def __post_init__(self) -> None:
         """Take over the module's docstring, which the registry shows."""
@@ -71,7 +75,8 @@ class ZooNetwork:
         for name, value in arguments.items():
             if name not in defaults:
                 raise LoadError("argument of a zoo network", asked=repr(name), allowed=", ".join(defaults))
-            if not _same_kind(value, defaults[name]):
+            top = MAX_TOKENS if name == self.tokens else MAX_ARGUMENT
+            if not _same_kind(value, defaults[name], top):
                 raise LoadError(f"argument {name!r}", asked=repr(value), allowed=f"a value like {defaults[name]!r}")
         return {**defaults, **{name: _as_json(value) for name, value in arguments.items()}}
 
@@ -92,11 +97,14 @@ class ZooNetwork:
             raise LoadError(f"zoo network cannot be built with {complete}", asked=str(error)) from error
 
     def example_inputs(self, **arguments: Any) -> tuple[Tensor, ...]:
-        """Return a batch of two inputs, the same at every call; shape (2, *input_shape)."""
+        """Return a batch of two inputs, the same at every call; shape (2, *input_shape), token ids without padding."""
         complete = self.complete(arguments)
         shape = self.input_shape(**complete)
         _check_size(math.prod(shape), complete)
-        return (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),)
+        generator = torch.Generator().manual_seed(0)
+        if self.tokens:
+            return (torch.randint(min(1, complete[self.tokens] - 1), complete[self.tokens], (2, *shape), generator=generator),)
+        return (torch.randn(2, *shape, generator=generator),)
 
 
 ZOO: Registry[ZooNetwork] = Registry("zoo network")
@@ -113,15 +121,15 @@ def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _same_kind(value: Any, default: Any) -> bool:
-    """Return whether `value` may stand where `default` stands."""
+def _same_kind(value: Any, default: Any, top: int) -> bool:
+    """Return whether `value` may stand where `default` stands; no number above `top`."""
     if isinstance(default, list):
-        return isinstance(value, list | tuple) and 1 <= len(value) <= 16 and all(_in_range(item) for item in value)
+        return isinstance(value, list | tuple) and 1 <= len(value) <= 16 and all(_in_range(item, top) for item in value)
     if isinstance(default, int):
-        return _in_range(value)
+        return _in_range(value, top)
     return isinstance(value, type(default))
 
 
-def _in_range(value: Any) -> bool:
-    """Return whether `value` is a whole number from 1 to the largest allowed."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ARGUMENT
+def _in_range(value: Any, top: int) -> bool:
+    """Return whether `value` is a whole number from 1 to `top`."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= top
