@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from concertina.analyse.cut import cause
 from concertina.analyse.events import is_close
-from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.analyse.probe import SAME, Probe
 from concertina.analyse.rest import at_rest, normalised, resting_norms
 from concertina.errors import AnalysisError
 from concertina.types import Block

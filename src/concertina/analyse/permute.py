@@ -11,10 +11,10 @@ from concertina.analyse.events import first_difference
 from concertina.analyse.probe import DIFFERENT, SAME, Probe, replaced
 from concertina.analyse.units import cycles, is_bias, is_reordered, moved, reordered
 from concertina.types import Group
+from concertina.types.network import IS_OUTPUT
 
 NOTICED = 3e-4
 """Relative error above which leaving out a member counts as noticed."""
-IS_OUTPUT = "it is the network's output"
 
 
 def rigid(group: Group, step: str, why: str) -> Group:

@@ -1,6 +1,6 @@
 """Ways to make a network smaller, one file each. Add one: write the file, import it here."""
 
-from concertina.axes import depth, width
+from concertina.axes import depth, output, width
 from concertina.axes.base import AXES, Axis, AxisTags
 
-__all__ = ["AXES", "Axis", "AxisTags", "depth", "width"]
+__all__ = ["AXES", "Axis", "AxisTags", "depth", "output", "width"]

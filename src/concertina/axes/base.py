@@ -30,6 +30,9 @@ class AxisTags:
     """Whether the core must be prepared before dims exist (factorised, quantised)."""
     exportable: bool
     """Whether a subnet is an ordinary network that exporters take."""
+    costs_nothing: bool = False
+    """Whether the choice hardly changes what a subnet costs: such dims are whole at every operating point, and chosen
+    freely beside the size."""
 
 
 class Axis(ABC):

@@ -26,7 +26,9 @@ class Budget(TypedDict, total=False):
     threads: int
     """Threads of the call, with latency_ms; as torch is set unless said."""
     point: str
-    """Name of an operating point."""
+    """Name of an operating point; "p50:128" for its first 128 outputs."""
+    outputs: int
+    """How many outputs, for embeddings that can be cut; goes with any of the others."""
 
 
 COSTS: Mapping[str, tuple[str, Callable[[Point], float]]] = {

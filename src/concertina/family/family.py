@@ -24,12 +24,14 @@ from concertina.export import (
     export_points,
     extract,
 )
-from concertina.family.calibrated import Calibrated, CalibratedSubnet, calibrated_subnet, spec_within
-from concertina.family.dial import Budget, here, largest_that_fits, one_budget, point_called, refuse_off_point
+from concertina.family.calibrated import Calibrated, CalibratedSubnet, calibrated_subnet
+from concertina.family.choosing import Asked, Chooser
+from concertina.family.dial import Budget, point_called
 from concertina.family.evidence import Evidence, core_figures
 from concertina.family.finish import measure_family
 from concertina.family.given import filled, say_missing_classes, taken
 from concertina.family.latencies import known_latencies, point_latencies
+from concertina.family.outputs import cut_name, cut_view, task_for
 from concertina.family.persist import Opened, save_family
 from concertina.family.points import Points
 from concertina.family.remarks import remarks
@@ -37,15 +39,12 @@ from concertina.family.runtimes import facts_of, real_inputs, timed_points, to_e
 from concertina.measure.latency import setting
 from concertina.nest import Supernet
 from concertina.nest.supernet import point_name
-from concertina.objective.base import TASKS, Task
+from concertina.objective.base import Task
 from concertina.save import WriteReport
 from concertina.train import Reporter
 from concertina.types import Core, Graph, Point, Record, SubnetSpec
 
 log = logging.getLogger("concertina")
-
-Asked = float | SubnetSpec | None
-"""A share of the core's MACs, or a spec; None where a budget is given by name."""
 
 
 class Family:
@@ -74,10 +73,11 @@ class Family:
     ) -> None:
         self.core, self.supernet, self.graph = core, supernet, graph
         self.evidence = evidence or Evidence()
-        self.task = task or TASKS.get(core.task)(core.class_names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
+        self.task = task or task_for(core, supernet.space)
         self._opened = opened
         self._views: dict[str, nn.Module] = {}
         self._calibrated = Calibrated()
+        self._chooser = Chooser(supernet, opened)
         self._timed: set[str] = set()
         self._lock = threading.Lock()
 
@@ -108,7 +108,8 @@ class Family:
             share: Share of the core's MACs, above 0 and up to 1; or a spec.
             calibrate: Data as `fit` takes it, with or without labels; up to 4096 samples of it are used, augmented as
                 in training.
-            **budget: One of macs=, params=, size_bytes=, point=, or latency_ms= with batch= and threads=.
+            **budget: One of macs=, params=, size_bytes=, point=, or latency_ms= with batch= and threads=; with any of
+                them outputs=, for embeddings that can be cut.
 
         Returns:
             The subnet in eval mode. Asking again gives the same object. `.materialize()` gives a free copy.
@@ -122,18 +123,11 @@ class Family:
         """
         if calibrate is None:
             return self.view(self.choose(share, **budget).name)
-        return self._calibrate(self._spec_of(share, budget)[0], calibrate).module
+        return self._calibrate(self._chooser.spec(share, budget)[0], calibrate).module
 
     def choose(self, share: Asked = None, **budget: Unpack[Budget]) -> Point:
         """Return the operating point that `at` would build; arguments and errors as there."""
-        if isinstance(share, SubnetSpec):
-            return self._of_spec(share)
-        kind, limit = one_budget(share, budget)
-        if kind == "latency_ms":
-            return self._within_latency(limit, budget)
-        points = self._stored
-        chosen = point_called(points, str(limit)) if kind == "point" else largest_that_fits(points, kind, limit)  # type: ignore[arg-type]
-        return here(chosen, self._present)
+        return self._chooser.point(share, budget, self._latencies)
 
     def keep(
         self, share: Asked = None, *, calibrate: Any, validation: Any = None, name: str = "", **budget: Unpack[Budget]
@@ -151,9 +145,9 @@ class Family:
             PointError: The subnet is an operating point already, or the name is taken.
             BudgetError, SpecError, DataError: As `at`.
         """
-        spec, position = self._spec_of(share, budget)
-        names = [point.name for point in self._stored]
-        known = next((point.name for point in self._stored if point.spec == spec), "")
+        spec, position = self._chooser.spec(share, budget)
+        names = [point.name for point in self._chooser.stored]
+        known = next((point.name for point in self._chooser.stored if point.spec == spec), "")
         if known:
             raise PointError(f"this subnet is an operating point already: {known!r}")
         point = self.supernet.point("", spec, position)
@@ -169,16 +163,17 @@ class Family:
         return self.supernet.points[point.name]
 
     def view(self, name: str) -> nn.Module:
-        """Return the resident view of an operating point, built at the first call.
+        """Return the resident view of an operating point, built at the first call; "p50:128" has its first 128 outputs.
 
         Raises:
-            PointError: There is no point of that name.
+            PointError: There is no point of that name, or its outputs do not come in that size.
         """
-        point = point_called(self._present, name)
+        plain, outputs = cut_name(name, self.supernet.space)
+        point = point_called(self._present, plain)
         with self._lock:
-            if point.name not in self._views:
-                self._views[point.name] = self.supernet.at_point(point.name)
-            return self._views[point.name]
+            if name not in self._views:
+                self._views[name] = cut_view(self.supernet, point, outputs)
+            return self._views[name]
 
     def measure(
         self,
@@ -335,46 +330,10 @@ class Family:
     @property
     def _present(self) -> tuple[Point, ...]:
         """The operating points that are here, smallest first."""
-        return tuple(self.supernet.points.values())
+        return self._chooser.present
 
-    @property
-    def _stored(self) -> tuple[Point, ...]:
-        """All operating points, those included that are in the file but have not been read."""
-        unread = self._opened.unread(self.supernet) if self._opened is not None else ()
-        return tuple(sorted((*self._present, *unread), key=lambda point: point.macs)) if unread else self._present
-
-    def _of_spec(self, spec: SubnetSpec) -> Point:
-        spec = self.supernet.space.check(spec)
-        for point in self._stored:
-            if point.spec == spec:
-                return here(point, self._present)
-        costs = self.supernet.costs
-        whole = costs.macs(self.supernet.space.full)
-        raise refuse_off_point(self._stored, costs.macs(spec), whole, f"subnet {spec.digest}")
-
-    def _within_latency(self, limit: object, budget: Budget) -> Point:
-        """Return the largest point that is fast enough; points that have not been read might be too."""
-        latencies = self.latencies_ms(batch=budget.get("batch", 1), threads=budget.get("threads"))
-        chosen = largest_that_fits(self._present, "latency_ms", limit, latencies)  # type: ignore[arg-type]
-        larger = [point for point in self._stored if point.macs > self._present[-1].macs]
-        return here(larger[0], self._present) if larger and chosen == self._present[-1] else chosen
-
-    def _spec_of(self, share: Asked, budget: Budget) -> tuple[SubnetSpec, int]:
-        """Return the spec that is asked for, and its position on the growth order (-1 for a spec given as such)."""
-        if isinstance(share, SubnetSpec):
-            spec, position = self.supernet.space.check(share), -1
-        else:
-            kind, limit = one_budget(share, budget)
-            if kind == "point":
-                point = here(point_called(self._stored, str(limit)), self._present)
-                return point.spec, point.position
-            spec, position = spec_within(self.supernet, kind, limit)
-        if self._opened is not None and not self.supernet.space.covers(self._opened.spec, spec):
-            raise PointError(
-                "a part of this subnet is in the file but has not been read",
-                do="Call family.grow(), or open the file without upto=.",
-            )
-        return spec, position
+    def _latencies(self, budget: Budget) -> dict[str, float]:
+        return self.latencies_ms(batch=budget.get("batch", 1), threads=budget.get("threads"))
 
     def _calibrate(self, spec: SubnetSpec, source: Any) -> CalibratedSubnet:
         data = filled(taken(source, self.core, self.task, labels=False), self.core, self.task)
@@ -385,6 +344,6 @@ class Family:
 
     def __repr__(self) -> str:
         listed = ", ".join(f"{point.name} {point.macs:,} MACs" for point in self._present)
-        unread = len(self._stored) - len(self._present)
+        unread = len(self._chooser.stored) - len(self._present)
         more = f", {unread} more in the file" if unread else ""
         return f"Family({self.core.source}, {len(self._present)} points{more}: {listed})"

@@ -124,9 +124,9 @@ def _churn_of(family: Measurable, quality: Quality, new: Sequence[Record], data:
 
 
 def headline(records: Sequence[Record], task: Task) -> dict[str, float]:
-    """Return the figures that stand beside a point's name: the task's metric and its worst class."""
-    wanted = (task.metric.name, "worst_class_recall")
-    return {record.metric: record.value for record in records if record.metric in wanted}
+    """Return the figures that stand beside a point's name: the task's metric of the whole, and its worst class."""
+    whole = {r.metric: r.value for r in records if r.metric == task.metric.name and not r.scope}
+    return whole | {r.metric: r.value for r in records if r.metric == "worst_class_recall"}
 
 
 def cost_records(point: Point) -> list[Record]:

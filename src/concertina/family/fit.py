@@ -15,6 +15,7 @@ from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
 from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
+from concertina.family.outputs import with_cut_outputs
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.machine import machine_fingerprint, versions
@@ -175,6 +176,8 @@ def prepare(
     check_augments(data, task)
     tell("verifying groups", 0.0)
     graph = analyse(core, seed=settings.seed, progress=lambda _what, done: tell("verifying groups", done))
+    if task.outputs:
+        core, graph = with_cut_outputs(core, graph, task, data)
     tell("rating channels and blocks", 0.0)
     sample = sample_of(data, SCORE_SAMPLES, settings.seed)
     scores = score(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,8 @@ class FitOptions(TypedDict, total=False):
     default where the training has 200 steps or more) or "criterion" (the scores)."""
     task: Task
     augment: str
+    outputs: Sequence[int]
+    """Sizes to which the network's embeddings may be cut: each point gives, and each is trained for, all of them."""
     epochs: float
     batch_size: int
     learning_rate: float
@@ -92,8 +95,9 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
     for name, (value, kind, allowed) in kinds.items():
         if not isinstance(value, kind):
             raise InputError(f"option {name}", asked=repr(value), allowed=allowed)
-    if options.get("task") is not None and "augment" in options:
-        raise InputError("option augment", asked="with task=", allowed="one of both", do="Give it to the task instead.")
+    for name in ("augment", "outputs"):
+        if options.get("task") is not None and name in options:
+            raise InputError(f"option {name}", asked="with task=", allowed="one of both", do="Give it to the task.")
     if options.get("resume") and not options.get("checkpoint"):
         raise InputError("option resume", asked="no checkpoint", allowed="together with checkpoint=FILE")
     if not callable(given.get("progress") or print):
@@ -115,8 +119,13 @@ def task_of(core: Core, options: FitOptions) -> Task:
     given = options.get("task")
     if given is not None:
         return given
-    augment = options.get("augment", core.augment)
-    return TASKS.get(core.task)(core.class_names, core.preprocess, augment=augment)  # type: ignore[call-arg]
+    more: dict[str, Any] = {"augment": options.get("augment", core.augment)}
+    kind = TASKS.get(core.task)
+    if options.get("outputs"):
+        if "outputs" not in inspect.signature(kind).parameters:
+            raise InputError(f"option outputs, with a task of {core.task}", allowed="a task of similarity")
+        more["outputs"] = options["outputs"]
+    return kind(core.class_names, core.preprocess, **more)  # type: ignore[call-arg]
 
 
 def train_settings(options: FitOptions) -> TrainSettings:

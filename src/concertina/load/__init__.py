@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concertina.load.core import fingerprint, load
 from concertina.load.data import ArrayData, TensorData, as_data, batches, check_fits, open_data
+from concertina.load.text import open_texts
 from concertina.load.zoo import ZOO, ZooNetwork
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "fingerprint",
     "load",
     "open_data",
+    "open_texts",
 ]

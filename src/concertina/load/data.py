@@ -135,12 +135,12 @@ def open_data(
         )
     names = raw.class_names or tuple(class_names)
     data = ArrayData([prepare(raw, preprocess), torch.from_numpy(raw.labels)], names)
-    data.source = _without_folder(str(text))
+    data.source = source_label(str(text))
     _check_classes_present(data, str(text))
     return data
 
 
-def _without_folder(text: str) -> str:
+def source_label(text: str) -> str:
     """Return what data is opened from without the folder, which tells of a machine and nothing of the data."""
     place, at, selection = text.rpartition("@")
     return f"{Path(place).name}{at}{selection}" if at and "/" not in selection else Path(text).name

@@ -4,7 +4,7 @@ from concertina.nest.builder import build, materialize, subnet_tensors
 from concertina.nest.growth import Costs, build_growth_order
 from concertina.nest.inherit import inherited_private
 from concertina.nest.order import named_tensors, permute
-from concertina.nest.shrink import shrink_order
+from concertina.nest.shrink import num_measurements, shrink_order
 from concertina.nest.supernet import Supernet, check_shares, choose_points, nest, norm_tensors, point_name
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "named_tensors",
     "nest",
     "norm_tensors",
+    "num_measurements",
     "permute",
     "point_name",
     "shrink_order",

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from concertina.axes import AXES
 from concertina.types import Dim, GrowthOrder, Scores, Space, SubnetSpec
 
 
@@ -34,7 +35,7 @@ def step_worths(
     """
     worths: dict[str, tuple[float, ...]] = {}
     for dim in space.dims:
-        if dim.is_gate:
+        if dim.is_gate or costs_nothing(dim):
             continue
         units = scores.units[dim.target].double()[permutations[dim.target]].clamp_min(0)
         scale = 1.0 if scores.is_loss else _macs_share(space, dim, costs) / max(float(units.sum()), 1e-30)
@@ -42,6 +43,16 @@ def step_worths(
             float(units[low:high].sum()) * scale for low, high in zip(dim.choices, dim.choices[1:], strict=False)
         )
     return worths | _block_worths(space, scores, worths, costs)
+
+
+def costs_nothing(dim: Dim) -> bool:
+    """Return whether a dim grows before all others, since its choices hardly cost anything."""
+    return AXES.get(dim.axis).tags.costs_nothing
+
+
+def free_steps(space: Space) -> tuple[int, ...]:
+    """Return the first steps of every growth order: all those of dims that cost nothing."""
+    return tuple(i for i, dim in enumerate(space.dims) if costs_nothing(dim) for _ in dim.choices[1:])
 
 
 def _block_worths(
@@ -81,9 +92,9 @@ def build_growth_order(space: Space, worths: Mapping[str, tuple[float, ...]], co
         costs: MACs of a spec.
     """
     index = {dim.name: i for i, dim in enumerate(space.dims)}
-    level = dict.fromkeys(index, 0)
-    spec = space.smallest
-    steps: list[int] = []
+    steps = list(free_steps(space))
+    level = {dim.name: len(dim.choices) - 1 if costs_nothing(dim) else 0 for dim in space.dims}
+    spec = SubnetSpec.of({dim.name: dim.choices[level[dim.name]] for dim in space.dims})
     while True:
         now = costs.macs(spec)
         offers = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from concertina.nest.growth import Costs
+from concertina.nest.growth import Costs, costs_nothing, free_steps
 from concertina.types import GrowthOrder, Space, SubnetSpec
 
 RUNS_PER_DIM = 4
@@ -43,10 +43,11 @@ def shrink_order(
     now = loss_of(spec)
     seen: dict[str, float] = {}
     removed: list[Change] = []
+    names = [dim.name for dim in space.dims if not costs_nothing(dim)]
     while True:
-        offers = {name: found for name in space.by_name if (found := _without(space, spec, name)) is not None}
+        offers = {name: found for name in names if (found := _without(space, spec, name)) is not None}
         if not offers:
-            return GrowthOrder(space, _grown(space, removed))
+            return GrowthOrder(space, (*free_steps(space), *_grown(space, removed)))
         macs = costs.macs(spec)
         for name in sorted(offers, key=lambda name: seen.get(name, -math.inf))[:BREADTH]:
             less = offers[name][0]
@@ -61,6 +62,13 @@ def shrink_order(
         now = loss_of(spec)
         if progress is not None:
             progress(1 - costs.macs(spec) / whole)
+
+
+def num_measurements(space: Space) -> int:
+    """Return about how many losses `shrink_order` measures; a measured subnet has half of the MACs on average."""
+    dims = [dim for dim in space.dims if not costs_nothing(dim)]
+    runs = sum(1 if dim.is_gate else min(RUNS_PER_DIM, len(dim.choices) - 1) for dim in dims)
+    return -(-runs // max(1, len(dims) // DIMS_PER_RUN)) * (BREADTH + 1)
 
 
 def _without(space: Space, spec: SubnetSpec, name: str) -> tuple[SubnetSpec, Change] | None:

@@ -37,6 +37,8 @@ class Task(ABC):
     """Name of what `augment` does, among `AUGMENTATIONS`; a family's file tells it to whoever calibrates later."""
     sides: int = 1
     """How many times a sample holds the network's inputs: 2 for pairs."""
+    outputs: tuple[int, ...] = ()
+    """Sizes to which the network's output may be cut, falling; none: it stays whole."""
 
     @abstractmethod
     def inputs(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -39,8 +39,12 @@ def mean_squared(outputs: Tensor, teacher: Tensor, temperature: float = 1.0) -> 
     "cosine", source="Reimers & Gurevych 2020, arXiv 2004.09813 (copying a teacher's vectors)", year=2020
 )
 def cosine(outputs: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return one minus the mean cosine of paired vectors (batch, ..., features), divided by the temperature."""
-    return (1 - F.cosine_similarity(outputs, teacher.detach(), dim=-1)).mean() / temperature
+    """Return one minus the mean cosine of paired vectors (batch, ..., features), divided by the temperature.
+
+    Vectors shorter than the teacher's are compared with the first numbers of those.
+    """
+    target = teacher.detach()[..., : outputs.shape[-1]]
+    return (1 - F.cosine_similarity(outputs, target, dim=-1)).mean() / temperature
 
 
 @DISTANCES.register("gram", source="Tung & Mori 2019, arXiv 1907.09682 (here with normalised vectors)", year=2019)
@@ -51,3 +55,11 @@ def gram(outputs: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """
     own, target = F.normalize(outputs, dim=-1), F.normalize(teacher.detach(), dim=-1)
     return F.mse_loss(own @ own.T, target @ target.T) / temperature
+
+
+@DISTANCES.register(
+    "vectors", source="Reimers & Gurevych 2020, arXiv 2004.09813, with Tung & Mori 2019, arXiv 1907.09682", year=2020
+)
+def vectors(outputs: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the sum of "cosine" and "gram" of vectors (batch, features): where each lies, and how all lie together."""
+    return cosine(outputs, teacher, temperature) + gram(outputs, teacher, temperature)

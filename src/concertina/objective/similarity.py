@@ -33,7 +33,9 @@ class Similarity(Task):
         augment: Name of the augmentation, for one image per side.
         loss: "cosent" ranks pairs (any scale of scores); "cosine" regresses cosines on `scores / top_score`.
         top_score: Score of two equal inputs, for "cosine".
-        distance: Name of the distance that distillation minimises; "gram" allows another number of features.
+        distance: Name of the distance that distillation minimises.
+        outputs: Sizes to which embeddings may be cut: their first so many numbers are judged, and trained, as
+            embeddings too (Kusupati et al. 2022, arXiv 2205.13147).
 
     Raises:
         UnknownNameError: No such augmentation or distance.
@@ -53,6 +55,7 @@ class Similarity(Task):
         loss: Loss = "cosent",
         top_score: float = 1.0,
         distance: str = "gram",
+        outputs: Sequence[int] = (),
     ) -> None:
         if class_names:
             raise InputError("class names of a similarity task", asked=str(len(class_names)), allowed="none")
@@ -63,20 +66,29 @@ class Similarity(Task):
         self.kind, self.top_score, self.fill = loss, top_score, black(preprocess)
         self._augment, self._distance = AUGMENTATIONS.get(augment), DISTANCES.get(distance)
         self.augmentation = augment
+        self.outputs = check_outputs(outputs)
 
     def inputs(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return each input of all a followed by that of all b, (2 * batch, ...)."""
         a, b = _sides(batch)
-        return tuple(torch.cat(_padded(x, y)) for x, y in zip(a, b, strict=True))
+        joined = tuple(torch.cat(_padded(x, y)) for x, y in zip(a, b, strict=True))
+        return (_trimmed(joined[0]),) if len(joined) == 1 else joined
 
     def loss(self, outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
         """Return the scalar loss of embeddings (2 * batch, features) against the scores."""
-        cosines, scores = _cosines(outputs), batch[-1].to(outputs)
+        losses = [self._loss(_cosines(part), batch[-1].to(part)) for part in self._cuts(outputs)]
+        return torch.stack(losses).mean()
+
+    def _loss(self, cosines: Tensor, scores: Tensor) -> Tensor:
         return cosent(cosines, scores) if self.kind == "cosent" else F.mse_loss(cosines, scores / self.top_score)
+
+    def _cuts(self, outputs: Tensor) -> list[Tensor]:
+        """Return embeddings (2 * batch, features) whole, and cut to each smaller size."""
+        return [outputs, *(outputs[:, :size] for size in self.outputs if size < outputs.shape[-1])]
 
     def distill(self, outputs: Tensor, teacher: Tensor, batch: Sequence[Tensor]) -> Tensor:  # noqa: ARG002 - a Task
         """Return the scalar distance of embeddings (2 * batch, features) from the teacher's."""
-        return self._distance(outputs, teacher, 1.0)
+        return torch.stack([self._distance(part, teacher, 1.0) for part in self._cuts(outputs)]).mean()
 
     def augment(self, batch: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
         """Return the batch with the first input of each side augmented."""
@@ -89,20 +101,31 @@ class Similarity(Task):
         return _cosines(outputs.float())
 
     def observe(self, outputs: Tensor, batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Return per pair: `similarity` (cosine) and `score`, each (batch,)."""
-        return {"similarity": _cosines(outputs.float()), "score": batch[-1].float()}
+        """Return per pair: `similarity` (cosine), `similarity SIZE` of cut embeddings, and `score`, each (batch,)."""
+        whole, *cut = (_cosines(part.float()) for part in self._cuts(outputs))
+        sizes = [size for size in self.outputs if size < outputs.shape[-1]]
+        smaller = {f"similarity {size}": cosines for size, cosines in zip(sizes, cut, strict=True)}
+        return {"similarity": whole, **smaller, "score": batch[-1].float()}
 
     def summarise(self, rows: Mapping[str, Tensor]) -> list[Record]:
-        """Return Spearman's rank correlation of similarities and scores, and with "cosine" the mean squared error."""
+        """Return Spearman's rank correlation of similarities and scores, also of cut embeddings ("outputs=128").
+
+        With "cosine" the mean squared error is there too.
+        """
         n = len(rows["score"])
         if not n:
             raise DataError("evaluation without pairs")
-        value, low, high = spearman(rows["similarity"], rows["score"])
-        rank = Record("", "spearman", value, "correlation", n, low, high)
+        names = {"similarity": ""} | {f"similarity {size}": f"outputs={size}" for size in self.outputs}
+        ranks = [
+            Record("", "spearman", value, "correlation", n, low, high, scope=scope)
+            for name, scope in names.items()
+            if name in rows
+            for value, low, high in (spearman(rows[name], rows["score"]),)
+        ]
         if self.kind == "cosent":
-            return [rank]
+            return ranks
         errors = (rows["similarity"].double() - rows["score"].double() / self.top_score) ** 2
-        return [rank, Record("", "loss", float(errors.mean()), "squared cosine", n, *mean_interval(errors))]
+        return [*ranks, Record("", "loss", float(errors.mean()), "squared cosine", n, *mean_interval(errors))]
 
     def check(self, batch: Sequence[Tensor]) -> None:
         """Raise `DataError` for a batch that is not two equal sides and one finite score a pair."""
@@ -134,6 +157,19 @@ def cosent(cosines: Tensor, scores: Tensor, scale: float = COSENT_SCALE) -> Tens
     return torch.logsumexp(torch.cat([wrong.new_zeros(1), wrong.flatten()]), dim=0)
 
 
+def check_outputs(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Return sizes of cut embeddings, falling.
+
+    Raises:
+        InputError: They are no whole numbers of 1 or more, each once.
+    """
+    found = list(sizes) if isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes) else [sizes]
+    good = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in found)
+    if not good or len(set(found)) != len(found):
+        raise InputError("outputs", asked=repr(sizes), allowed="whole numbers of 1 or more, each once")
+    return tuple(sorted((int(size) for size in found), reverse=True))
+
+
 def _sides(batch: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Return the inputs of a and those of b."""
     if len(batch) < 3 or len(batch) % 2 == 0:
@@ -148,6 +184,14 @@ def _padded(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return a, b
     tokens = max(a.shape[1], b.shape[1])
     return F.pad(a, (0, tokens - a.shape[1])), F.pad(b, (0, tokens - b.shape[1]))
+
+
+def _trimmed(ids: Tensor) -> Tensor:
+    """Return token ids (batch, tokens) without the columns at the end that hold padding alone; others as they are."""
+    if ids.dim() != 2 or ids.is_floating_point() or not ids.numel():
+        return ids
+    used = ids.any(dim=0).nonzero()
+    return ids[:, : max(1, int(used[-1]) + 1 if len(used) else 1)]
 
 
 def _cosines(outputs: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from concertina.nest import Supernet, shrink_order
+from concertina.nest import Supernet, num_measurements, shrink_order
 from concertina.objective.base import Task
 from concertina.train.calibrate import MOVING_STATISTICS
 from concertina.train.loop import TrainingData
 from concertina.train.schedule import step_seed
 from concertina.train.settings import TrainSettings
-from concertina.types import GrowthOrder, SubnetSpec
+from concertina.types import GrowthOrder, Space, SubnetSpec
 
 STEPS = 240
 """Longest rehearsal; half an epoch or a tenth of the training, whatever is less, is enough too."""
@@ -24,7 +24,10 @@ SUBNETS = 3
 REHEARSE_FROM = 200
 """Shortest training, in steps, that pays for a rehearsal of a tenth of its length."""
 SAMPLES = 512
-"""Training samples on which a subnet's loss is measured."""
+"""Most training samples on which a subnet's loss is measured."""
+FEWEST_SAMPLES = 64
+MEASURING_SHARE = 0.05
+"""About how much of the training's passes all measuring together may take, as long as samples are not too few."""
 MEASURE_BATCH = 256
 JITTER = 0.5
 """How far a dim's share may lie from its subnet's, from end to end."""
@@ -77,7 +80,8 @@ def rehearsed_order(
         rate = settings.learning_rate * min(1.0, 6 * (position + 1) / steps) * (1 - 0.9 * position / steps)
         rehearsal.step(tuple(tensor[chosen] for tensor in data.tensors), rate, generator)
     generator = torch.Generator().manual_seed(step_seed(settings.seed, steps, "rehearsal"))
-    sample = torch.randperm(len(data), generator=generator)[:SAMPLES]
+    count = _samples_for(supernet.space, settings.epochs * len(data))
+    sample = torch.randperm(len(data), generator=generator)[:count]
     seen = [
         rehearsal.taught(tuple(t[ids] for t in data.tensors), generator) for ids in sample.split(128) if len(ids) > 1
     ]
@@ -88,6 +92,12 @@ def rehearsed_order(
         lambda done: tell("measuring what can go", done),
     )
     return Rehearsed(order, rehearsal.macs_spent)
+
+
+def _samples_for(space: Space, trained: float) -> int:
+    """Return how many samples to measure on where a training sees so many, each in about six passes of the core."""
+    affordable = MEASURING_SHARE * 6 * trained / (0.5 * num_measurements(space))
+    return int(min(SAMPLES, max(FEWEST_SAMPLES, affordable)))
 
 
 class _Rehearsal:

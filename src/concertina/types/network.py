@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that no text of a family may hold: control characters other than tabs and line ends, lone surrogates."""
+IS_OUTPUT = "it is the network's output"
+"""Why the group that makes the network's outputs is kept whole."""
 Role = Literal["out", "in", "norm", "depthwise", "tied", "gate"]
 """How a tensor side takes part in a group."""
 Batches = Iterable[Sequence["Tensor"]]
@@ -139,6 +141,8 @@ class Graph:
     blocks: tuple[Block, ...]
     unreached: tuple[str, ...] = ()
     """Modules with parameters that the example inputs never reach."""
+    outputs: tuple[int, ...] = ()
+    """Sizes that the network's output may be cut to; none: it stays whole."""
 
     def __repr__(self) -> str:
         groups = f"{len(self.elastic_groups)} of {len(self.groups)} groups"
@@ -148,6 +152,12 @@ class Graph:
     def elastic_groups(self) -> tuple[Group, ...]:
         """The groups that passed verification."""
         return tuple(group for group in self.groups if group.elastic)
+
+    @cached_property
+    def output_group(self) -> Group | None:
+        """The units that are the network's outputs, where one layer makes them and nothing inside reads them."""
+        made = [group for group in self.groups if group.rigid == IS_OUTPUT]
+        return made[0] if len(made) == 1 and all(member.role == "out" for member in made[0].members) else None
 
     @cached_property
     def elastic_blocks(self) -> tuple[Block, ...]:

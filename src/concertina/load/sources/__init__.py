@@ -8,7 +8,19 @@ from concertina.errors import DataError
 from concertina.load.sources import digits, images, npz, table
 from concertina.load.sources.base import SOURCES, Progress, Raw, Reader, no_progress
 
-__all__ = ["SOURCES", "Progress", "Raw", "Reader", "digits", "images", "no_progress", "npz", "read", "table"]
+__all__ = [
+    "SOURCES",
+    "Progress",
+    "Raw",
+    "Reader",
+    "digits",
+    "images",
+    "no_progress",
+    "npz",
+    "read",
+    "selected",
+    "table",
+]
 
 
 NO_SUFFIX = ("digits", "folder")
@@ -26,7 +38,7 @@ def read(text: str, class_names: tuple[str, ...] = (), progress: Progress = no_p
     Raises:
         DataError: See `concertina.load.open_data`.
     """
-    place, selection = _split(text)
+    place, selection = selected(text)
     scheme, colon, name = place.partition(":")
     if colon and scheme == "zoo":
         if name != "digits":
@@ -43,8 +55,12 @@ def read(text: str, class_names: tuple[str, ...] = (), progress: Progress = no_p
     return SOURCES.get(kind)(place, selection, class_names, progress)
 
 
-def _split(text: str) -> tuple[str, dict[str, str]]:
-    """Return the place and the selection of "place@key=value,key=value"; a bare value is a split."""
+def selected(text: str) -> tuple[str, dict[str, str]]:
+    """Return the place and the selection of "place@key=value,key=value"; a bare value is a split.
+
+    Raises:
+        DataError: The selection is not of that form.
+    """
     place, at, conditions = text.rpartition("@")
     if not at or _exists(text):
         return text, {}

@@ -103,7 +103,11 @@ class ZooNetwork:
         _check_size(math.prod(shape), complete)
         generator = torch.Generator().manual_seed(0)
         if self.tokens:
-            return (torch.randint(min(1, complete[self.tokens] - 1), complete[self.tokens], (2, *shape), generator=generator),)
+            return (
+                torch.randint(
+                    min(1, complete[self.tokens] - 1), complete[self.tokens], (2, *shape), generator=generator
+                ),
+            )
         return (torch.randn(2, *shape, generator=generator),)
 
 
