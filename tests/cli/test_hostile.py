@@ -132,7 +132,7 @@ def test_budgets_are_told_in_words_of_the_command_line(files: Files, capsys: Cap
     words = ["extract", str(files.zoo), "-o", "out", "--quiet"]
     assert "For a number of MACs use --macs." in refused([*words, "--share", "1.5"], capsys)
     text = refused([*words, "--latency-ms", "1e-9"], capsys)
-    assert "no operating point fits --latency-ms 1e-09: allowed: 0.0" in text
+    assert "no operating point fits --latency-ms 1e-09: allowed: " in text
     assert " ms or more (the fastest point, 'p" in text
 
 

@@ -10,6 +10,7 @@ import typer
 
 from concertina.cli.budgets import BUDGETS, BudgetOptions, budget, check_latency, choose, in_python
 from concertina.cli.console import Console, Report, describe
+from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.facts import of_point
 from concertina.cli.family_file import Reach, check_buildable, look, open_family
 from concertina.cli.inputs import check_data, check_folder, check_output, data_path
@@ -25,7 +26,7 @@ EXAMPLE = "concertina export digits.concertina --to onnx --share 0.5 -o half.onn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(BudgetOptions):
+class Options(TextOptions, BudgetOptions):
     """Options of `concertina export`."""
 
     to: Annotated[str, typer.Option(metavar="NAME", help="Runtime to export to: onnx or openvino.")]
@@ -93,6 +94,7 @@ def _in_python(options: Options, wanted: dict[str, Any]) -> str:
 def _check_exporter(options: Options) -> None:
     from concertina.export import EXPORTERS
 
+    check_tokenizer(options)
     exporter = EXPORTERS.get(options.to)
     exporter().require()
     if options.all_points:
@@ -107,12 +109,7 @@ def _check_exporter(options: Options) -> None:
 
 
 def _real_data(family: Family, options: Options) -> TensorData | None:
-    if not options.data:
-        return None
-    from concertina.load import open_data
-
-    core = family.core
-    return open_data(options.data, preprocess=core.preprocess, class_names=core.class_names)
+    return opened(options.data, family.core, options) if options.data else None
 
 
 def _all_points(family: Family, options: Options, data: TensorData | None, progress: Report) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concertina.cli.console import Console, records_table
+from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.facts import of_file
-from concertina.cli.inputs import check_data, check_output, check_space, check_weights, data_path, fractions
+from concertina.cli.inputs import check_data, check_output, check_space, check_weights, data_path, fractions, sizes
 from concertina.cli.options import Common, as_option
 from concertina.cli.outcome import resumable
 from concertina.errors import InputError, StorageError
@@ -26,7 +27,7 @@ EXAMPLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(TextOptions, Common):
     """Options of `concertina fit`."""
 
     source: Annotated[str, typer.Argument(metavar="[SOURCE]", help="The network: zoo:NAME.", show_default=False)] = ""
@@ -51,6 +52,10 @@ class Options(Common):
         str | None,
         typer.Option(metavar="NAME", help="Growth order: rehearsed, or criterion (default for very short runs)."),
     ] = None
+    outputs: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="Sizes to which embeddings may be cut, such as 64,128.", show_default=False),
+    ] = ""
     epochs: Annotated[float, typer.Option(help="Passes over the training data; 0 only calibrates.")] = 4.0
     batch_size: Annotated[int, typer.Option(help="Samples in a training step, 2 or more.")] = 128
     learning_rate: Annotated[float, typer.Option(help="Largest learning rate of the schedule, above 0.")] = 0.02
@@ -83,16 +88,14 @@ def run(options: Options) -> None:
     """
     shares = check(options)
     from concertina.family import fit
-    from concertina.load import load, open_data
+    from concertina.load import load
 
     console = Console(options)
     with console.progress() as progress, resumable(lambda: _how_to_resume(options)):
         core = load(options.network, weights=options.weights)
         check_space(options.output, 2 * sum(tensor.nbytes for tensor in core.module.state_dict().values()))
         train, *held = (
-            open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=progress)
-            for text in (options.data, options.validation)
-            if text is not None
+            opened(text, core, options, progress) for text in (options.data, options.validation) if text is not None
         )
         if any(data.fingerprint == train.fingerprint for data in held):
             console.remark("the validation data is the training data: figures will say nothing of data not seen before")
@@ -128,6 +131,7 @@ def check(options: Options) -> tuple[float, ...]:
     if options.validation is not None:
         check_data(options.validation, "--validation")
     check_weights(options.weights)
+    check_tokenizer(options)
     _check_outputs(options)
     _check_names(options)
     return shares
@@ -167,6 +171,7 @@ def _settings(options: Options) -> FitOptions:
         "recipe": options.recipe,
         "criterion": options.criterion,
         "order": options.order,
+        "outputs": sizes(options.outputs),
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,

@@ -34,6 +34,23 @@ def fractions(text: str) -> tuple[float, ...]:
     return tuple(shares)
 
 
+def sizes(text: str) -> tuple[int, ...]:
+    """Return comma-separated whole numbers; nothing for an empty text.
+
+    Raises:
+        InputError: A part is no whole number of 1 or more, or is there twice.
+
+    Example:
+        >>> sizes("64,128"), sizes("")
+        ((64, 128), ())
+    """
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    good = all(part.isascii() and part.isdecimal() and len(part) < 10 and int(part) for part in parts)
+    if not good or len(set(parts)) < len(parts):
+        raise InputError("--outputs", asked=repr(text), allowed="whole numbers joined by commas, such as 64,128")
+    return tuple(map(int, parts))
+
+
 def names(text: str) -> tuple[str, ...]:
     """Return comma-separated names; nothing for an empty text.
 

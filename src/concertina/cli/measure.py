@@ -10,6 +10,7 @@ import typer
 
 from concertina.cli.budgets import check_calls
 from concertina.cli.console import Console, Report, table
+from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.family_file import FamilyOptions, Reach, check_buildable, look, open_family
 from concertina.cli.inputs import check_data, names
 from concertina.errors import InputError, PointError, did_you_mean
@@ -23,7 +24,7 @@ TITLES = ("point", "metric", "scope", "value", "low", "high", "unit", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(FamilyOptions):
+class Options(TextOptions, FamilyOptions):
     """Options of `concertina measure`."""
 
     data: Annotated[str | None, typer.Option(metavar="DATA", help="Data to measure quality on.")] = None
@@ -73,6 +74,7 @@ def check(options: Options) -> Reach:
         raise InputError("nothing to measure", do="Give --data, --latency or both.")
     if options.data is not None:
         check_data(options.data)
+        check_tokenizer(options)
     reach = look(options.file, options.upto)
     known = [point.name for point in reach.here]
     for name in names(options.points):
@@ -106,10 +108,7 @@ def _check_runtime(options: Options) -> None:
 def _quality(family: Family, options: Options, progress: Report) -> list[Record]:
     if options.data is None:
         return []
-    from concertina.load import open_data
-
-    core = family.core
-    data = open_data(options.data, preprocess=core.preprocess, class_names=core.class_names)
+    data = opened(options.data, family.core, options)
     return family.measure(data, points=names(options.points), progress=progress)
 
 

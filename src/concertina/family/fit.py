@@ -172,7 +172,7 @@ def prepare(
     recipe = RECIPES.get(options.get("recipe", "sandwich"))()
     data = taken(train_data, core, task, labels=False)
     say_missing_classes(data, core, "the training data")
-    data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels)
+    data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels, progress=progress)
     check_augments(data, task)
     tell("verifying groups", 0.0)
     graph = analyse(core, seed=settings.seed, progress=lambda _what, done: tell("verifying groups", done))

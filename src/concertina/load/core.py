@@ -171,7 +171,8 @@ def _zoo_module(name: str, network: ZooNetwork, arguments: Mapping[str, Any], we
         )
     path = packaged if weights is None else Path(weights)
     if path is not None:
-        adopt_weights(module, read_weights(path), str(path))
+        given = read_weights(path)
+        adopt_weights(module, network.adapt(given, arguments) if network.adapt else given, str(path))
     return module
 
 

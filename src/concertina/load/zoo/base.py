@@ -47,6 +47,8 @@ class ZooNetwork:
     """Name of the augmentation that suits its inputs."""
     weights: str = ""
     """File name of the packaged weights; empty when none come along."""
+    adapt: Callable[[Mapping[str, Tensor], Mapping[str, Any]], dict[str, Tensor]] | None = None
+    """Turns the tensors of a checkpoint into the network's own, given its arguments; none: they are the same."""
     tokens: str = ""
     """Name of the argument that says how many token ids there are, for networks that read ids instead of numbers."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +14,9 @@ from concertina.types import Preprocess
 
 EPS = 1e-12
 """What layer norms add to the variance."""
+HEAD = "head.weight"
+LEFT_OUT = ("pooler.", "cls.", "embeddings.position_ids")
+"""How the tensors of a BERT checkpoint begin that the encoder has no use for."""
 EXAMPLE_TOKENS = 32
 """Tokens of the example inputs: MACs are told for sentences of this length."""
 
@@ -124,8 +130,8 @@ class Encoder(nn.Module):
 class SentenceEncoder(nn.Module):
     """BERT encoder with mean pooling and a linear head, for embeddings of sentences; token id 0 is padding.
 
-    Tensors are called as in BERT checkpoints (`encoder.layer.0.attention.self.query.weight`), with `head.weight` beside
-    them: the identity, where a checkpoint pools only, or its principal axes (`load.principal_outputs`).
+    Tensors are called as in BERT checkpoints (`encoder.layer.0.attention.self.query.weight`), which are taken as they
+    are: `head.weight` is the identity where they have none, their pooler and what goes with other tasks is left out.
 
     Args:
         vocabulary: Number of token ids.
@@ -165,8 +171,17 @@ def _shape(positions: int, **_: object) -> tuple[int, ...]:
     return (min(EXAMPLE_TOKENS, positions),)
 
 
+def _adapted(given: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors of a BERT checkpoint as those of the encoder; an identity for the head that it lacks."""
+    plain = {name.removeprefix("bert."): tensor for name, tensor in given.items()}
+    kept = {name: tensor for name, tensor in plain.items() if not name.startswith(LEFT_OUT)}
+    if HEAD not in kept and arguments["outputs"] == arguments["width"]:
+        kept[HEAD] = torch.eye(arguments["width"])
+    return kept
+
+
 ZOO.register(
     "sentence-encoder",
     source="Reimers & Gurevych 2019, Sentence-BERT (arXiv 1908.10084), over Devlin et al. 2019 (arXiv 1810.04805)",
     year=2019,
-)(ZooNetwork(SentenceEncoder, _shape, Preprocess(), task="similarity", tokens="vocabulary"))
+)(ZooNetwork(SentenceEncoder, _shape, Preprocess(), task="similarity", tokens="vocabulary", adapt=_adapted))

@@ -1,0 +1,57 @@
+"""Data as the verbs open it: arrays and images, or sentences where a tokenizer is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from concertina.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from concertina.load.data import TensorData
+    from concertina.load.sources import Progress
+    from concertina.types import Core
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """Options of verbs that may read sentences."""
+
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For sentences: the tokenizer.json that belongs to the network.")
+    ] = None
+    max_tokens: Annotated[
+        int, typer.Option(min=2, help="Tokens of a sentence, longer ones are cut; with --tokenizer.")
+    ] = 64
+
+
+def check_tokenizer(options: TextOptions) -> None:
+    """Refuse a tokenizer that is not there.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if options.tokenizer is not None and not options.tokenizer.is_file():
+        raise InputError("--tokenizer", asked=f"'{options.tokenizer}'", allowed="a tokenizer.json file")
+
+
+def opened(text: str, core: Core, options: TextOptions, progress: Progress | None = None) -> TensorData:
+    """Return the data that a text names, ready for the network.
+
+    Raises:
+        DataError: See `open_data` and `open_texts`; or the network reads token ids and no tokenizer was given.
+    """
+    from concertina.load import open_data, open_texts
+    from concertina.load.sources import no_progress
+
+    reads_ids = not core.example_inputs[0].is_floating_point()
+    if options.tokenizer is not None:
+        if not reads_ids:
+            raise DataError("--tokenizer", asked="a network that reads numbers", allowed="networks that read token ids")
+        return open_texts(text, options.tokenizer, max_tokens=options.max_tokens)
+    if reads_ids:
+        raise DataError(f"{text!r} for a network that reads token ids", do="Give --tokenizer FILE, its tokenizer.json.")
+    return open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=progress or no_progress)
