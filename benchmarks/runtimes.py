@@ -24,120 +24,26 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import concertina as ct
-from concertina.export import EAGER, EXPORTERS, export_point, runtimes
-from concertina.family.runtimes import repeated, to_export
-from concertina.measure.latency import (
-    CONTROL_TOLERANCE,
-    UNGATED,
-    UNRESOLVED,
-    LatencyResult,
-    Runner,
-    latency,
-    module_runner,
-    setting,
-)
-from concertina.measure.machine import machine_fingerprint, versions
+from concertina.bench.exported import PACKAGES, SPEED_UP, Plan, exported_files, installed, measure, records
+from concertina.export import EAGER, runtimes
+from concertina.measure.latency import CONTROL_TOLERANCE, UNGATED, UNRESOLVED
 from concertina.measure.runs import Run, new_run, read_run, write_run
-from concertina.types import Point, Record
+from concertina.types import Record
 
 RESULTS = Path(__file__).resolve().parent / "results"
-CONTROL = "control"
-PACKAGES = {"onnx": ("onnxruntime",), "openvino": ("openvino",)}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is measured, and how long it may take."""
-
-    family: ct.Family
-    points: tuple[Point, ...]
-    """Smallest first; the last is the full one."""
-    runtimes: tuple[str, ...]
-    limit_s: float
-    tries: int
-    pause_s: float
-    wait_s: float
-
-
-Timed = Mapping[tuple[str, str], LatencyResult]
-"""(runtime, point or "control") -> result."""
-
-
-def export_all(plan: Plan, folder: Path) -> dict[tuple[str, str], Path]:
-    """Return (runtime, point) -> its file, each checked against the subnet."""
-    files = {}
-    for runtime in plan.runtimes:
-        if runtime != EAGER:
-            for place, point in enumerate(plan.points):
-                path = folder / f"{place}{EXPORTERS.get(runtime).suffix}"
-                made = export_point(runtime, to_export(plan.family, point), path)
-                files[runtime, point.name] = made.files[0]
-                print(f"exported {point.name} to {runtime}: {made.agreement}", file=sys.stderr)
-    return files
-
-
-def runners(
-    plan: Plan, files: Mapping[tuple[str, str], Path], batch: int, threads: int
-) -> dict[tuple[str, str], Runner]:
-    """Return (runtime, point) -> runner, and a second turn of each runtime's full point as its control."""
-    inputs = tuple(repeated(tensor, batch) for tensor in plan.family.core.example_inputs)
-    made: dict[tuple[str, str], Runner] = {}
-    for runtime in sorted(plan.runtimes, key=lambda name: name == EAGER):
-        for point in plan.points:
-            if runtime == EAGER:
-                made[runtime, point.name] = module_runner(plan.family.view(point.name), *inputs)
-            else:
-                program = EXPORTERS.get(runtime)().load(files[runtime, point.name], threads)
-                made[runtime, point.name] = program.runner(*inputs)
-        made[runtime, CONTROL] = made[runtime, plan.points[-1].name]
-    return made
-
-
-def control_ratio(plan: Plan, timed: Timed, runtime: str) -> float:
-    """Return the median of a runtime's control over that of its full point."""
-    return timed[runtime, CONTROL].median_ms / timed[runtime, plan.points[-1].name].median_ms
-
-
-def resolved(plan: Plan, timed: Timed) -> list[str]:
-    """Return the runtimes whose control holds and that have clean samples enough."""
-    return [
-        runtime
-        for runtime in plan.runtimes
-        if abs(control_ratio(plan, timed, runtime) - 1) <= CONTROL_TOLERANCE
-        and all("clean samples of" not in timed[key].reason for key in timed if key[0] == runtime)
-    ]
-
-
-def measure(plan: Plan, files: Mapping[tuple[str, str], Path], batch: int, threads: int) -> Timed:
-    """Measure one setting, all side by side, until each runtime's control has held in some try.
-
-    A runtime keeps the figures of the first try in which its own control held, or of the last try.
-    """
-    ready = runners(plan, files, batch, threads)
-    names = {" ".join(key): key for key in ready}
-    kept: dict[tuple[str, str], LatencyResult] = {}
-    held: set[str] = set()
-    for attempt in range(plan.tries):
-        if attempt:
-            time.sleep(plan.pause_s)
-        wait_for_quiet(plan.wait_s)
-        turns = {name: ready[key] for name, key in names.items()}
-        found = latency(turns, time_limit_s=plan.limit_s, threads=threads, batch=batch)
-        timed = {names[name]: result for name, result in found.items()}
-        kept |= {key: result for key, result in timed.items() if key[0] not in held}
-        held |= set(resolved(plan, timed))
-        print(f"{setting(batch, threads)} try {attempt + 1}: controls have held for {sorted(held)}", file=sys.stderr)
-        if len(held) == len(plan.runtimes):
-            break
-    return kept
+def before_try(pause_s: float, wait_s: float, attempt: int) -> None:
+    """Pause after a try that did not hold, then wait for a quiet moment."""
+    if attempt:
+        time.sleep(pause_s)
+    wait_for_quiet(wait_s)
 
 
 def wait_for_quiet(limit_s: float, every_s: float = 10.0) -> None:
@@ -147,30 +53,6 @@ def wait_for_quiet(limit_s: float, every_s: float = 10.0) -> None:
         if int(load.read_text(encoding="ascii").split()[3].partition("/")[0]) <= 1:
             return
         time.sleep(every_s)
-
-
-def records(plan: Plan, timed: Timed) -> list[Record]:
-    """Return latencies and speed-ups over the full point, marked where a runtime's own control does not hold."""
-    made, good, full = [], resolved(plan, timed), plan.points[-1]
-    for runtime in plan.runtimes:
-        ratio = control_ratio(plan, timed, runtime)
-        for point in plan.points:
-            status = "ok" if runtime in good else "unresolved"
-            result = replace(timed[runtime, point.name], runtime=runtime, status=status, control_ratio=ratio)
-            made += result.to_records(point.spec.text)
-            made.append(speed_up(point, result, timed[runtime, full.name]))
-    return made
-
-
-def speed_up(point: Point, result: LatencyResult, full: LatencyResult) -> Record:
-    """Return how many times faster than the full point a point is; the interval is that of both medians together."""
-    low = full.low_ms / result.high_ms if full.low_ms and result.high_ms else None
-    high = full.high_ms / result.low_ms if full.high_ms and result.low_ms else None
-    value = full.median_ms / result.median_ms
-    scope, machine = result.scope, machine_fingerprint()
-    return Record(
-        point.spec.text, "latency_speed_up", value, "ratio", result.n, low, high, None, scope, machine, versions()
-    )
 
 
 def table(run: Run) -> str:
@@ -186,7 +68,7 @@ def table(run: Run) -> str:
         batch, threads, runtime, *marks = scope.split()
         cells = [batch.partition("=")[2], threads.partition("=")[2], " ".join([runtime, *marks])]
         for point in points:
-            median, faster = (figure(run, point["spec"], m, scope) for m in ("latency_ms_median", "latency_speed_up"))
+            median, faster = (figure(run, point["spec"], m, scope) for m in ("latency_ms_median", SPEED_UP))
             cells.append(f"{median.value:.3g} ({faster.value:.2f}x)")
         cells.append(f"{figure(run, points[0]['spec'], 'latency_control', scope).value:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
@@ -236,24 +118,30 @@ def main() -> None:
         return
     family = ct.open(given.file)
     names = given.points.split(",") if given.points else [point.name for point in family.points]
-    points: Sequence[Point] = [family.choose(point=name) for name in names]
+    points = tuple(family.choose(point=name) for name in names)
     plan = Plan(
-        family, tuple(points), tuple(given.runtimes.split(",")), given.limit, given.tries, given.pause, given.wait
+        family,
+        points,
+        tuple(given.runtimes.split(",")),
+        given.limit,
+        given.tries,
+        partial(before_try, given.pause, given.wait),
+        partial(print, file=sys.stderr),
     )
     found: list[Record] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        files = export_all(plan, Path(folder))
+        files = exported_files(plan, Path(folder))
         for batch in given.batches:
             for threads in given.threads:
                 found += records(plan, measure(plan, files, batch, threads))
-    packages = [name for runtime in plan.runtimes for name in PACKAGES.get(runtime, ())]
+    versions = installed()
     settings = {
         "command": shlex.join(["python", "benchmarks/runtimes.py", Path(given.file).name, *sys.argv[2:]]),
         "source": family.core.source,
         "core": family.core.fingerprint,
         "made with": dict(family.evidence.provenance),
         "points": [{"name": p.name, "spec": p.spec.text, "share": p.share, "macs": p.macs} for p in points],
-        "packages": {name: version(name) for name in packages},
+        "packages": {PACKAGES[name]: versions[name] for name in plan.runtimes if name != EAGER},
         "priority": priority(),
         "control": f"full point against itself, within {CONTROL_TOLERANCE:.0%}, for each runtime",
     }

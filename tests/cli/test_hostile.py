@@ -17,6 +17,7 @@ READERS = {
     "extract": ["--share", "1", "-o", "out"],
     "export": ["--to", "onnx", "--share", "1", "-o", "out.onnx"],
     "report": ["-o", "out.html"],
+    "bench": ["--quick"],
 }
 """Verbs that read a family file."""
 FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "0", "-o", "out"]
@@ -61,6 +62,12 @@ MISTAKES = [
     ["methods", "--status", "working"],
     ["demo", "-o", "nowhere/at/all"],
     ["demo", "extra"],
+    ["bench", "--themes", "speeed"],
+    ["bench", "--data", "zoo:digits@test"],
+    ["bench", "{file}", "--data", ""],
+    ["bench", "-o", "/dev/null"],
+    ["bench", "-o", "nowhere/at/all"],
+    ["bench", "one", "two"],
 ]
 
 

@@ -13,14 +13,14 @@ from typing import Annotated
 
 import typer
 
-from concertina.cli import demo, export, extract, fit, inspect, measure, methods, report, search
+from concertina.cli import bench, demo, export, extract, fit, inspect, measure, methods, report, search
 from concertina.cli.options import command, version
 from concertina.cli.outcome import reported
 from concertina.cli.streams import settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, search, extract, export, report, demo, methods)
+VERBS = (inspect, fit, measure, search, extract, export, report, demo, bench, methods)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 
