@@ -54,6 +54,9 @@ class Options(Common):
     epochs: Annotated[float, typer.Option(help="Passes over the training data; 0 only calibrates.")] = 4.0
     batch_size: Annotated[int, typer.Option(help="Samples in a training step, 2 or more.")] = 128
     learning_rate: Annotated[float, typer.Option(help="Largest learning rate of the schedule, above 0.")] = 0.02
+    random_specs: Annotated[
+        int, typer.Option(help="Random subnets of the whole space in each step, for families to be searched.")
+    ] = 0
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0
     device: Annotated[str, typer.Option(metavar="NAME", help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu"
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32 or bfloat16.")] = (
@@ -170,6 +173,7 @@ def _settings(options: Options) -> FitOptions:
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "random_specs": options.random_specs,
         "seed": options.seed,
         "device": options.device,
         "dtype": options.dtype,

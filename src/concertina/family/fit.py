@@ -147,6 +147,7 @@ def _provenance(
         "training steps": str(spent.steps),
         "training MACs": str(spent.macs),
         "training MACs expected": str(spent.expected_macs),
+        **({"random specs a step": str(settings.random_specs)} if settings.random_specs else {}),
         "seconds": f"{time.monotonic() - started + spent.earlier_s:.0f}",
         "machine": machine_fingerprint(),
         "versions": versions(),

@@ -12,10 +12,11 @@ import torch
 from concertina.errors import InputError, did_you_mean
 from concertina.objective.base import TASKS, Task
 from concertina.score import CRITERIA
-from concertina.train import RECIPES, TrainSettings
+from concertina.train import RECIPES, TrainSettings, check_room
 from concertina.types import Core
 
 MAX_SEED = 2**32 - 1
+MAX_RANDOM_SPECS = 64
 ORDERS = ("rehearsed", "criterion")
 
 
@@ -41,6 +42,7 @@ class FitOptions(TypedDict, total=False):
     distill_weight: float
     full_from_core: float
     shrink_share: float
+    random_specs: int
     clip_norm: float
     average: float
     checkpoint: str | Path
@@ -58,6 +60,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "distill_weight": (lambda x: x >= 0, "0 or more"),
     "full_from_core": (lambda x: x >= 0, "0 or more"),
     "shrink_share": (lambda x: 0 <= x < 1, "0 to below 1"),
+    "random_specs": (lambda x: 0 <= x <= MAX_RANDOM_SPECS, f"0 to {MAX_RANDOM_SPECS}"),
     "clip_norm": (lambda x: x >= 0, "0 (no limit) or more"),
     "average": (lambda x: 0 <= x < 1, "0 to below 1"),
     "seed": (lambda x: 0 <= x <= MAX_SEED, f"0 to {MAX_SEED}"),
@@ -123,7 +126,7 @@ def train_settings(options: FitOptions) -> TrainSettings:
     """Return the training settings among the options.
 
     Raises:
-        InputError: A value is out of range or of the wrong kind.
+        InputError: A value is out of range or of the wrong kind, or does not go with the recipe.
     """
     hints = get_type_hints(TrainSettings)
     chosen: dict[str, Any] = {key: value for key, value in options.items() if key in hints}
@@ -134,7 +137,9 @@ def train_settings(options: FitOptions) -> TrainSettings:
             raise InputError(f"option {name}", asked=repr(value), allowed=words or allowed)
     if "device" in chosen:
         _check_device(chosen["device"])
-    return TrainSettings(**chosen)
+    settings = TrainSettings(**chosen)
+    check_room(options.get("recipe", "sandwich"), settings)
+    return settings
 
 
 def _kind_wanted(value: object, hint: Any) -> str:

@@ -1,6 +1,7 @@
 """From a core and its groups to a family of nested networks."""
 
 from concertina.nest.builder import build, materialize, subnet_tensors
+from concertina.nest.draw import random_spec
 from concertina.nest.growth import Costs, build_growth_order
 from concertina.nest.inherit import inherited_private
 from concertina.nest.order import named_tensors, permute
@@ -21,6 +22,7 @@ __all__ = [
     "norm_tensors",
     "permute",
     "point_name",
+    "random_spec",
     "shrink_order",
     "subnet_tensors",
 ]
