@@ -51,6 +51,9 @@ class Options(Common):
         str | None,
         typer.Option(metavar="NAME", help="Growth order: rehearsed, or criterion (default for very short runs)."),
     ] = None
+    worth: Annotated[
+        str, typer.Option(metavar="NAME", help="What growth steps are priced by: macs, or latency on this machine.")
+    ] = "macs"
     epochs: Annotated[float, typer.Option(help="Passes over the training data; 0 only calibrates.")] = 4.0
     batch_size: Annotated[int, typer.Option(help="Samples in a training step, 2 or more.")] = 128
     learning_rate: Annotated[float, typer.Option(help="Largest learning rate of the schedule, above 0.")] = 0.02
@@ -148,7 +151,7 @@ def _check_outputs(options: Options) -> None:
 
 
 def _check_names(options: Options) -> None:
-    from concertina.family.options import check_order, train_settings
+    from concertina.family.options import check_order, check_worth, train_settings
     from concertina.load import ZOO
     from concertina.score import CRITERIA
     from concertina.train import RECIPES
@@ -159,6 +162,7 @@ def _check_names(options: Options) -> None:
         ZOO.entry(options.network.removeprefix("zoo:").partition("@")[0])
     try:
         check_order(options.order)
+        check_worth(options.worth)
         train_settings(_settings(options))
     except InputError as error:
         option = as_option(error.where.removeprefix("option "))
@@ -170,6 +174,7 @@ def _settings(options: Options) -> FitOptions:
         "recipe": options.recipe,
         "criterion": options.criterion,
         "order": options.order,
+        "worth": options.worth,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,

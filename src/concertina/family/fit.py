@@ -15,6 +15,7 @@ from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
 from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
+from concertina.family.order import put_in_order
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.machine import machine_fingerprint, versions
@@ -24,13 +25,11 @@ from concertina.objective.base import Task
 from concertina.score import score
 from concertina.train import (
     RECIPES,
-    REHEARSE_FROM,
     Reporter,
     Trainer,
     TrainSettings,
     labelled,
     num_steps,
-    rehearsed_order,
     train,
 )
 from concertina.types import Core
@@ -188,15 +187,7 @@ def prepare(
         data_fingerprint=sample.fingerprint,
     )
     supernet = nest(core, graph, scores, CostModel.of)
-    facts = {"order": options.get("order") or _default_order(data, settings)}
-    if facts["order"] == "rehearsed":
-        found = rehearsed_order(supernet, task, data, settings, progress)
-        supernet.order = found.order
-        facts["rehearsal MACs"] = str(found.macs_spent)
+    facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
     choose_points(supernet, shares)
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
     return Preparation(family, supernet, task, data, facts)
-
-
-def _default_order(data: TensorData, settings: TrainSettings) -> str:
-    return "rehearsed" if settings.epochs > 0 and num_steps(data, settings) >= REHEARSE_FROM else "criterion"

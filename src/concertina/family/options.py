@@ -18,6 +18,7 @@ from concertina.types import Core
 MAX_SEED = 2**32 - 1
 MAX_RANDOM_SPECS = 64
 ORDERS = ("rehearsed", "criterion")
+WORTHS = ("macs", "latency")
 
 
 class FitOptions(TypedDict, total=False):
@@ -28,6 +29,9 @@ class FitOptions(TypedDict, total=False):
     order: str | None
     """What the growth order follows: "rehearsed" (measured on a copy after a short training of random subnets; the
     default where the training has 200 steps or more) or "criterion" (the scores)."""
+    worth: str
+    """What a step of the growth order is worth something for: "macs" (the default), or "latency" by a table that is
+    measured once on this machine, for calls of one input on one thread."""
     task: Task
     augment: str
     epochs: float
@@ -85,6 +89,7 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
             allowed = ", ".join(sorted(known))
             raise InputError("unknown option", asked=repr(name), allowed=allowed, do=did_you_mean(name, known))
     check_order(options.get("order"))
+    check_worth(options.get("worth", "macs"))
     RECIPES.entry(options.get("recipe", "sandwich"))
     CRITERIA.entry(options.get("criterion", "taylor"))
     kinds: Mapping[str, tuple[object, type | tuple[type, ...], str]] = {
@@ -111,6 +116,16 @@ def check_order(name: str | None) -> None:
     """
     if name not in (None, *ORDERS):
         raise InputError("option order", asked=repr(name), allowed=", ".join(ORDERS))
+
+
+def check_worth(name: str) -> None:
+    """Refuse a price of growth steps that there is not.
+
+    Raises:
+        InputError: The text names those there are.
+    """
+    if name not in WORTHS:
+        raise InputError("option worth", asked=repr(name), allowed=", ".join(WORTHS))
 
 
 def task_of(core: Core, options: FitOptions) -> Task:

@@ -2,7 +2,7 @@
 
 from concertina.nest.builder import build, materialize, subnet_tensors
 from concertina.nest.draw import random_spec
-from concertina.nest.growth import Costs, build_growth_order
+from concertina.nest.growth import Costs, Price, build_growth_order, growth_order
 from concertina.nest.inherit import inherited_private
 from concertina.nest.order import named_tensors, permute
 from concertina.nest.shrink import shrink_order
@@ -10,11 +10,13 @@ from concertina.nest.supernet import Supernet, check_shares, choose_points, nest
 
 __all__ = [
     "Costs",
+    "Price",
     "Supernet",
     "build",
     "build_growth_order",
     "check_shares",
     "choose_points",
+    "growth_order",
     "inherited_private",
     "materialize",
     "named_tensors",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from concertina.nest import Supernet, random_spec, shrink_order
+from concertina.nest import Price, Supernet, random_spec, shrink_order
 from concertina.objective.base import Task
 from concertina.train.calibrate import MOVING_STATISTICS
 from concertina.train.loop import TrainingData
@@ -48,6 +48,7 @@ def rehearsed_order(
     data: TrainingData,
     settings: TrainSettings,
     progress: Callable[[str, float], None] | None = None,
+    price: Price | None = None,
 ) -> Rehearsed:
     """Return the growth order measured on a copy of the supernet after a short training of random subnets.
 
@@ -62,6 +63,7 @@ def rehearsed_order(
         data: Training samples.
         settings: How the training to come will be; without epochs the core is taken apart as it is.
         progress: Told now and then where it stands.
+        price: What a spec takes up; its MACs unless said.
 
     Source: random subnets of one supernet, Cai et al. 2020 (arXiv:1908.09791); measured shrinking, see `shrink_order`.
     """
@@ -83,7 +85,7 @@ def rehearsed_order(
     ]
     order = shrink_order(
         supernet.space,
-        supernet.costs,
+        price or supernet.costs.macs,
         lambda spec: rehearsal.loss_of(spec, seen),
         lambda done: tell("measuring what can go", done),
     )
