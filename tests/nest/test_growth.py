@@ -55,7 +55,7 @@ def orders(draw: st.DrawFn) -> tuple[Space, dict[str, tuple[float, ...]], Linear
 @given(orders())
 def test_every_prefix_is_a_network_and_each_step_adds_one_choice(case: tuple) -> None:
     space, worths, costs = case
-    order = build_growth_order(space, worths, costs)
+    order = build_growth_order(space, worths, costs.macs)
     assert order.spec(0) == space.smallest
     assert order.spec(len(order)) == space.full
     for position in range(len(order)):
@@ -69,14 +69,16 @@ def test_every_prefix_is_a_network_and_each_step_adds_one_choice(case: tuple) ->
 @given(orders())
 def test_equal_inputs_give_equal_orders(case: tuple) -> None:
     space, worths, costs = case
-    assert build_growth_order(space, worths, costs) == build_growth_order(space, dict(reversed(worths.items())), costs)
+    assert build_growth_order(space, worths, costs.macs) == build_growth_order(
+        space, dict(reversed(worths.items())), costs.macs
+    )
 
 
 def test_the_step_of_highest_worth_per_mac_comes_first() -> None:
     space = Space((_width("a", 3, ()), _width("b", 3, ())))
     costs = LinearCosts(space, {"width:a": 10, "width:b": 1})
     worths = {"width:a": (50.0, 20.0), "width:b": (4.0, 3.0)}
-    order = build_growth_order(space, worths, costs)
+    order = build_growth_order(space, worths, costs.macs)
     assert [space.dims[i].target for i in order.steps] == ["a", "b", "b", "a"]
 
 
@@ -85,7 +87,7 @@ def test_a_block_comes_when_it_is_worth_it_as_a_whole() -> None:
     space = Space((gate, _width("x.w", 4, ("depth:x",)), _width("y", 2, ())))
     costs = LinearCosts(space, {"depth:x": 10, "width:x.w": 1, "width:y": 10})
     worths = {"depth:x": (1.0,), "width:x.w": (30.0, 30.0, 30.0), "width:y": (15.0,)}
-    order = build_growth_order(space, worths, costs)
+    order = build_growth_order(space, worths, costs.macs)
     assert space.dims[order.steps[0]].name == "depth:x"
 
 

@@ -24,16 +24,16 @@ def test_any_loss_gives_an_order_from_the_smallest_to_the_full_network(space: Sp
         draw = random.Random(f"{seed} {spec.text}")
         return draw.choice(odd) if draw.random() < 0.1 else draw.random()
 
-    order = shrink_order(space, costs, loss_of)
+    order = shrink_order(space, costs.macs, loss_of)
     assert order.spec(0) == space.smallest
     assert order.spec(len(order)) == space.full
-    assert order == shrink_order(space, costs, loss_of)
+    assert order == shrink_order(space, costs.macs, loss_of)
 
 
 def test_what_is_never_missed_goes_first() -> None:
     space = Space((_width("idle", 8, ()), _width("used", 8, ())))
     costs = LinearCosts(space, {"width:idle": 1, "width:used": 100})
-    order = shrink_order(space, costs, lambda spec: 8.0 - spec["width:used"])
+    order = shrink_order(space, costs.macs, lambda spec: 8.0 - spec["width:used"])
     grown = [space.dims[step].target for step in order.steps]
     assert grown == ["used"] * 7 + ["idle"] * 7
 
@@ -48,7 +48,7 @@ def test_of_two_blocks_that_stand_in_for_each_other_one_stays_wide() -> None:
         strength = [spec[f"depth:{b}"] * (spec[f"width:{b}.w"] / 8) ** 2 for b in "ab"]
         return 1.0 - max(strength)
 
-    order = shrink_order(space, costs, loss_of)
+    order = shrink_order(space, costs.macs, loss_of)
     half = next(order.spec(i) for i in range(len(order), -1, -1) if costs.macs(order.spec(i)) <= 90)
     assert sorted((half["width:a.w"], half["width:b.w"])) == [1, 8]
 
@@ -56,6 +56,6 @@ def test_of_two_blocks_that_stand_in_for_each_other_one_stays_wide() -> None:
 def test_progress_tells_what_is_gone() -> None:
     space = Space((_width("a", 8, ()), _width("b", 8, ())))
     told: list[float] = []
-    shrink_order(space, LinearCosts(space, {"width:a": 1, "width:b": 1}), lambda spec: 0.0, told.append)
+    shrink_order(space, LinearCosts(space, {"width:a": 1, "width:b": 1}).macs, lambda spec: 0.0, told.append)
     assert told == sorted(told)
     assert told[-1] == pytest.approx(14 / 16)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import pytest
 
 import concertina as ct
-from concertina.errors import BudgetError, DataError, ExtraError, InputError, ResumeError, UnknownNameError
+from concertina.errors import BudgetError, DataError, ExtraError, InputError, ResumeError, SpecError, UnknownNameError
 from concertina.search import EXECUTORS, bounds
 from concertina.search.evaluate import evaluator
 from concertina.search.options import SearchOptions, SearchSettings
+from concertina.types import SubnetSpec
 
 QUICK: SearchOptions = {"trials": 16, "samples": 120, "calibration_samples": 128}
 
@@ -89,7 +92,7 @@ def test_wrong_options_are_refused_by_name(
 def test_unknown_strategies_and_executors_name_those_there_are(digits: ct.Family, held_out: Any) -> None:
     with pytest.raises(UnknownNameError, match="guided, nsga2, random"):
         ct.search(digits, held_out, strategy="guide")
-    with pytest.raises(UnknownNameError, match="processes, serial"):
+    with pytest.raises(UnknownNameError, match="processes, ray, serial"):
         ct.search(digits, held_out, executor="dask")
 
 
@@ -142,17 +145,49 @@ def test_subnets_that_turn_out_too_slow_are_no_points(
 def test_search_without_optuna_says_how_to_get_it(
     digits: ct.Family, held_out: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ExtraError, match=r"concertina-nn\[search\]"):
         ct.search(digits, held_out, **QUICK)
 
 
-@pytest.mark.parametrize("name", ["serial", pytest.param("processes", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["serial", *(pytest.param(n, marks=pytest.mark.slow) for n in ("processes", "ray"))])
 def test_every_executor_gives_the_same_values_in_order(name: str, digits: ct.Family, held_out: Any) -> None:
+    if name == "ray":
+        pytest.importorskip("ray")
     measure = evaluator(digits.supernet, digits.task, (held_out, held_out), (128, 128), 0)
     specs = [digits.supernet.order.spec(i) for i in (0, 20, 40)]
     with EXECUTORS.get(name)(measure, 2) as executor:
         assert list(executor.values(specs)) == [measure(spec) for spec in specs]
+
+
+def test_what_measures_a_family_from_a_file_can_be_sent_to_other_processes(digits: ct.Family, held_out: Any) -> None:
+    measure = evaluator(digits.supernet, digits.task, (held_out, held_out), (128, 128), 0)
+    sent, spec = pickle.loads(pickle.dumps(measure)), digits.supernet.order.spec(20)
+    assert sent(spec) == measure(spec)
+    assert sent.supernet.costs.macs(spec) == digits.supernet.costs.macs(spec)
+
+
+@pytest.mark.slow
+def test_an_error_of_an_evaluation_comes_back_from_ray_as_it_was(digits: ct.Family, held_out: Any) -> None:
+    ray = pytest.importorskip("ray")
+    measure = evaluator(digits.supernet, digits.task, (held_out, held_out), (128, 128), 0)
+    with (
+        EXECUTORS.get("ray")(measure, 1) as executor,
+        pytest.raises(SpecError, match=r"^subnet spec names an unknown dim 'width:none'") as caught,
+    ):
+        list(executor.values([SubnetSpec.of({"width:none": 1})]))
+    assert "ray::" not in str(caught.value)
+    assert not ray.is_initialized()
+
+
+def test_ray_is_asked_for_before_anything_is_measured(
+    digits: ct.Family, held_out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    told: list[str] = []
+    with pytest.raises(ExtraError, match=r"executor 'ray'.*got ray\. Run: pip install \"concertina-nn\[ray\]\""):
+        ct.search(digits, held_out, executor="ray", progress=lambda stage, _done: told.append(stage), **QUICK)
+    assert told == []
 
 
 def test_options_and_settings_have_the_same_fields() -> None:

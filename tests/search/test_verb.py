@@ -53,7 +53,11 @@ def test_bounds_out_of_reach_leave_the_journal_and_no_file(
     [
         (["--calibrate", "missing.npz"], "'missing.npz' is not there"),
         (["--strategy", "guide"], "unknown search strategy: got 'guide'"),
-        (["--latency-ms", "-1"], "option latency_ms: got -1.0"),
+        (["--latency-ms", "-1"], "error: --latency-ms: got -1.0"),
+        (["--macs", "-3"], "error: --macs: got -3.0"),
+        (["--min-accuracy", "1.5"], "error: --min-accuracy: got 1.5; allowed: 0 to 1"),
+        (["--macs", "100"], "error: no subnet fits --macs 100: allowed: "),
+        (["--executor", "dask"], "unknown executor: got 'dask'; allowed: processes, ray, serial"),
         (["--latency-ms", "3", "--threads", "100000"], "--threads"),
     ],
 )
@@ -63,6 +67,19 @@ def test_plain_mistakes_are_refused_before_anything_slow(
     assert main(words(digits_file, tmp_path / "found.concertina", *more)) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_cut_off_is_refused_without_advice_that_search_cannot_follow(
+    digits_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut.concertina"
+    content = digits_file.read_bytes()
+    cut.write_bytes(content[: len(content) - 1000])
+    assert main(words(cut, tmp_path / "found.concertina")) == 2
+    message = capsys.readouterr().err
+    assert f"'{cut}' is not whole: got {len(content) - 1000:,} of {len(content):,} bytes" in message
+    assert "Get the rest of the file" in message
+    assert "--upto" not in message
 
 
 def test_a_killed_search_goes_on_and_ends_as_one_never_killed(digits_file: Path, tmp_path: Path) -> None:

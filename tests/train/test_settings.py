@@ -16,6 +16,7 @@ from concertina.train import Trainer, TrainSettings, train
 VARIANTS = {
     "full_from_core": replace(SETTINGS, full_from_core=1.0),
     "shrink_share": replace(SETTINGS, shrink_share=0.6),
+    "random_specs": replace(SETTINGS, random_specs=2, shrink_share=0.3),
     "clip_norm": replace(SETTINGS, clip_norm=0.5),
     "average": replace(SETTINGS, average=0.9),
     "adamw": replace(SETTINGS, optimizer="adamw", learning_rate=1e-3, average=0.9),

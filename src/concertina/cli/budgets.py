@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,8 +67,7 @@ def choose(family: Family, reach: Reach, wanted: dict[str, Any]) -> Point:
     try:
         return family.choose(wanted.get("share"), **{name: value for name, value in wanted.items() if name != "share"})
     except BudgetError as error:
-        where, allowed, do = (_in_options(text) for text in (error.where, error.allowed, error.do))
-        raise BudgetError(where, asked=error.asked, allowed=allowed, do=do) from error
+        raise _reworded(error) from error
     except PointError as error:
         here, stored = ({point.name for point in points} for points in (reach.here, reach.stored))
         if here == stored or wanted.get("point", "") not in {"", *stored}:
@@ -74,8 +75,26 @@ def choose(family: Family, reach: Reach, wanted: dict[str, Any]) -> Point:
         raise PointError(error.where, allowed=f"up to {reach.upto}", do="Give a later --upto, or none.") from error
 
 
+@contextmanager
+def worded_as_options() -> Iterator[None]:
+    """Let errors about keywords of Python speak in words of the command line: "option macs" becomes "--macs"."""
+    try:
+        yield
+    except InputError as error:
+        raise _reworded(error) from error
+
+
+def _reworded(error: InputError) -> InputError:
+    where, allowed, do = (_in_options(text) for text in (error.where, error.allowed, error.do))
+    reworded = type(error)(where, asked=error.asked, allowed=allowed, do=do)
+    for note in getattr(error, "__notes__", ()):
+        reworded.add_note(note)
+    return reworded
+
+
 def _in_options(text: str) -> str:
-    """Return a text about arguments of `Family.choose` in words of the command line: "macs=5" becomes "--macs 5"."""
+    """Return a text about keywords in words of the command line: "option macs" or "macs=5" becomes "--macs 5"."""
+    text = re.sub(r"\boption ([a-z_]+)\b", lambda found: as_option(found[1]), text)
     for name in BUDGETS:
         text = re.sub(rf"\b{name}=(?=\w)", f"{as_option(name)} ", text)
         text = re.sub(rf"\b{name}=", as_option(name), text)

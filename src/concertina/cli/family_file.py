@@ -59,12 +59,13 @@ class Reach:
     """Bytes of the network's inputs for one sample."""
 
 
-def look(path: Path, upto: str) -> Reach:
+def look(path: Path, upto: str | None) -> Reach:
     """Return what the header says; no weight is read.
 
     Args:
         path: The family file.
-        upto: What was given as `--upto`; empty for the whole file.
+        upto: What was given as `--upto`; empty for the whole file, None for a verb that needs the whole file and has
+            no such option.
 
     Raises:
         InputError: There is no such file, or `--upto` names no point.
@@ -75,8 +76,8 @@ def look(path: Path, upto: str) -> Reach:
     check_file(path)
     with open_artifact(path) as artifact:
         points = artifact.manifest.points
-        target = _target(upto, {point.name for point in points})
-        here = _within(artifact, path, target)
+        target = _target(upto or "", {point.name for point in points})
+        here = _within(artifact, path, target, has_upto=upto is not None)
         architecture = artifact.manifest.architecture
         sample = sum(TensorInfo("input", dtype, shape[1:]).nbytes for shape, dtype in architecture.inputs)
         return Reach(architecture.source, here, points, target, sample)
@@ -122,18 +123,22 @@ def _target(text: str, names: set[str]) -> Upto:
         return text
 
 
-def _within(artifact: Artifact, path: Path, upto: Upto) -> tuple[Point, ...]:
+def _within(artifact: Artifact, path: Path, upto: Upto, *, has_upto: bool) -> tuple[Point, ...]:
     try:
         return artifact.within(upto)
     except TruncatedError as error:
-        raise _not_whole(artifact, path, upto) from error
+        raise _not_whole(artifact, path, upto, has_upto=has_upto) from error
     except InputError as error:
         raise type(error)("--upto", asked=error.asked, allowed=error.allowed, do=error.do) from error
 
 
-def _not_whole(artifact: Artifact, path: Path, upto: Upto) -> TruncatedError:
+def _not_whole(artifact: Artifact, path: Path, upto: Upto, *, has_upto: bool) -> TruncatedError:
     largest = max(artifact.available, key=lambda point: point.macs, default=None)
     there = f"{path.stat().st_size:,} of {artifact.file_bytes:,} bytes"
+    if not has_upto:
+        return TruncatedError(
+            f"'{path}' is not whole", asked=there, do="Get the rest of the file: all of it is needed."
+        )
     wanted = f"; {upto} needs {artifact.ends[str(upto)]:,}" if upto in artifact.ends else ""
     return TruncatedError(
         f"'{path}' is not whole",

@@ -56,9 +56,15 @@ class Options(TextOptions, Common):
         str,
         typer.Option(metavar="LIST", help="Sizes to which embeddings may be cut, such as 64,128.", show_default=False),
     ] = ""
+    worth: Annotated[
+        str, typer.Option(metavar="NAME", help="What growth steps are priced by: macs, or latency on this machine.")
+    ] = "macs"
     epochs: Annotated[float, typer.Option(help="Passes over the training data; 0 only calibrates.")] = 4.0
     batch_size: Annotated[int, typer.Option(help="Samples in a training step, 2 or more.")] = 128
     learning_rate: Annotated[float, typer.Option(help="Largest learning rate of the schedule, above 0.")] = 0.02
+    random_specs: Annotated[
+        int, typer.Option(help="Random subnets of the whole space in each step, for families to be searched.")
+    ] = 0
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0
     device: Annotated[str, typer.Option(metavar="NAME", help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu"
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32 or bfloat16.")] = (
@@ -149,7 +155,7 @@ def _check_outputs(options: Options) -> None:
 
 
 def _check_names(options: Options) -> None:
-    from concertina.family.options import check_order, train_settings
+    from concertina.family.options import check_order, check_worth, train_settings
     from concertina.load import ZOO
     from concertina.score import CRITERIA
     from concertina.train import RECIPES
@@ -160,6 +166,7 @@ def _check_names(options: Options) -> None:
         ZOO.entry(options.network.removeprefix("zoo:").partition("@")[0])
     try:
         check_order(options.order)
+        check_worth(options.worth)
         train_settings(_settings(options))
     except InputError as error:
         option = as_option(error.where.removeprefix("option "))
@@ -172,9 +179,11 @@ def _settings(options: Options) -> FitOptions:
         "criterion": options.criterion,
         "order": options.order,
         "outputs": sizes(options.outputs),
+        "worth": options.worth,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "random_specs": options.random_specs,
         "seed": options.seed,
         "device": options.device,
         "dtype": options.dtype,

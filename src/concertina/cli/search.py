@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from concertina.cli.budgets import check_calls
+from concertina.cli.budgets import check_calls, worded_as_options
 from concertina.cli.console import Console, table
 from concertina.cli.facts import of_point
 from concertina.cli.family_file import Reach, check_buildable, look
@@ -60,9 +60,9 @@ class Options(Common):
     )
     samples: Annotated[int, typer.Option(min=2, help="Most held-out samples a subnet is measured on.")] = 2048
     calibration_samples: Annotated[int, typer.Option(min=2, help="Most samples its statistics come from.")] = 1024
-    executor: Annotated[str, typer.Option(metavar="NAME", help="Where subnets are measured: serial or processes.")] = (
-        "serial"
-    )
+    executor: Annotated[
+        str, typer.Option(metavar="NAME", help="Where subnets are measured: serial, processes or ray.")
+    ] = "serial"
     workers: Annotated[int, typer.Option(min=0, help="How many at once; 0 for one a core.")] = 0
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted search of the same command stopped.")
@@ -88,9 +88,10 @@ def run(options: Options) -> None:
     family = ct.open(options.file)
     with console.progress() as progress, resumable(lambda: _how_to_resume(options)):
         data, calibrate, validation = (_opened(text, family) for text in _texts(options))
-        found = ct.search(
-            family, data, calibrate=calibrate, validation=validation, progress=progress, **_settings(options)
-        )
+        with worded_as_options():
+            found = ct.search(
+                family, data, calibrate=calibrate, validation=validation, progress=progress, **_settings(options)
+            )
         family.save(options.output)
     options.journal.unlink(missing_ok=True)
     rows = [_row(point, family) for point in found.points]
@@ -113,7 +114,7 @@ def check(options: Options) -> Reach:
         StorageError: The output or the journal of an earlier search is in the way.
         FormatError: The file is not sound, or not whole.
     """
-    reach = look(options.file, "")
+    reach = look(options.file, None)
     names = ("--data", "--calibrate", "--validation")
     for name, text in zip(names, _texts(options), strict=True):
         if text is not None:
@@ -129,7 +130,8 @@ def check(options: Options) -> Reach:
     check_buildable(options, reach, "ct.search(family, data)")
     from concertina.search.options import search_settings
 
-    search_settings(_settings(options))
+    with worded_as_options():
+        search_settings(_settings(options))
     return reach
 
 

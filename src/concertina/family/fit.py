@@ -15,6 +15,7 @@ from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
 from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
+from concertina.family.order import put_in_order
 from concertina.family.outputs import with_cut_outputs
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
@@ -25,13 +26,11 @@ from concertina.objective.base import Task
 from concertina.score import score
 from concertina.train import (
     RECIPES,
-    REHEARSE_FROM,
     Reporter,
     Trainer,
     TrainSettings,
     labelled,
     num_steps,
-    rehearsed_order,
     train,
 )
 from concertina.types import Core
@@ -148,6 +147,7 @@ def _provenance(
         "training steps": str(spent.steps),
         "training MACs": str(spent.macs),
         "training MACs expected": str(spent.expected_macs),
+        **({"random specs a step": str(settings.random_specs)} if settings.random_specs else {}),
         "seconds": f"{time.monotonic() - started + spent.earlier_s:.0f}",
         "machine": machine_fingerprint(),
         "versions": versions(),
@@ -190,15 +190,7 @@ def prepare(
         data_fingerprint=sample.fingerprint,
     )
     supernet = nest(core, graph, scores, CostModel.of)
-    facts = {"order": options.get("order") or _default_order(data, settings)}
-    if facts["order"] == "rehearsed":
-        found = rehearsed_order(supernet, task, data, settings, progress)
-        supernet.order = found.order
-        facts["rehearsal MACs"] = str(found.macs_spent)
+    facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
     choose_points(supernet, shares)
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
     return Preparation(family, supernet, task, data, facts)
-
-
-def _default_order(data: TensorData, settings: TrainSettings) -> str:
-    return "rehearsed" if settings.epochs > 0 and num_steps(data, settings) >= REHEARSE_FROM else "criterion"

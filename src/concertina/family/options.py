@@ -13,11 +13,13 @@ import torch
 from concertina.errors import InputError, did_you_mean
 from concertina.objective.base import TASKS, Task
 from concertina.score import CRITERIA
-from concertina.train import RECIPES, TrainSettings
+from concertina.train import RECIPES, TrainSettings, check_room
 from concertina.types import Core
 
 MAX_SEED = 2**32 - 1
+MAX_RANDOM_SPECS = 64
 ORDERS = ("rehearsed", "criterion")
+WORTHS = ("macs", "latency")
 
 
 class FitOptions(TypedDict, total=False):
@@ -28,6 +30,9 @@ class FitOptions(TypedDict, total=False):
     order: str | None
     """What the growth order follows: "rehearsed" (measured on a copy after a short training of random subnets; the
     default where the training has 200 steps or more) or "criterion" (the scores)."""
+    worth: str
+    """What a step of the growth order is worth something for: "macs" (the default), or "latency" by a table that is
+    measured once on this machine, for calls of one input on one thread."""
     task: Task
     augment: str
     outputs: Sequence[int]
@@ -44,6 +49,7 @@ class FitOptions(TypedDict, total=False):
     distill_weight: float
     full_from_core: float
     shrink_share: float
+    random_specs: int
     clip_norm: float
     average: float
     checkpoint: str | Path
@@ -61,6 +67,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "distill_weight": (lambda x: x >= 0, "0 or more"),
     "full_from_core": (lambda x: x >= 0, "0 or more"),
     "shrink_share": (lambda x: 0 <= x < 1, "0 to below 1"),
+    "random_specs": (lambda x: 0 <= x <= MAX_RANDOM_SPECS, f"0 to {MAX_RANDOM_SPECS}"),
     "clip_norm": (lambda x: x >= 0, "0 (no limit) or more"),
     "average": (lambda x: 0 <= x < 1, "0 to below 1"),
     "seed": (lambda x: 0 <= x <= MAX_SEED, f"0 to {MAX_SEED}"),
@@ -85,6 +92,7 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
             allowed = ", ".join(sorted(known))
             raise InputError("unknown option", asked=repr(name), allowed=allowed, do=did_you_mean(name, known))
     check_order(options.get("order"))
+    check_worth(options.get("worth", "macs"))
     RECIPES.entry(options.get("recipe", "sandwich"))
     CRITERIA.entry(options.get("criterion", "taylor"))
     kinds: Mapping[str, tuple[object, type | tuple[type, ...], str]] = {
@@ -114,6 +122,16 @@ def check_order(name: str | None) -> None:
         raise InputError("option order", asked=repr(name), allowed=", ".join(ORDERS))
 
 
+def check_worth(name: str) -> None:
+    """Refuse a price of growth steps that there is not.
+
+    Raises:
+        InputError: The text names those there are.
+    """
+    if name not in WORTHS:
+        raise InputError("option worth", asked=repr(name), allowed=", ".join(WORTHS))
+
+
 def task_of(core: Core, options: FitOptions) -> Task:
     """Return the task given, or the one the core was trained for, with the augmentation asked for or its own."""
     given = options.get("task")
@@ -132,7 +150,7 @@ def train_settings(options: FitOptions) -> TrainSettings:
     """Return the training settings among the options.
 
     Raises:
-        InputError: A value is out of range or of the wrong kind.
+        InputError: A value is out of range or of the wrong kind, or does not go with the recipe.
     """
     hints = get_type_hints(TrainSettings)
     chosen: dict[str, Any] = {key: value for key, value in options.items() if key in hints}
@@ -143,7 +161,9 @@ def train_settings(options: FitOptions) -> TrainSettings:
             raise InputError(f"option {name}", asked=repr(value), allowed=words or allowed)
     if "device" in chosen:
         _check_device(chosen["device"])
-    return TrainSettings(**chosen)
+    settings = TrainSettings(**chosen)
+    check_room(options.get("recipe", "sandwich"), settings)
+    return settings
 
 
 def _kind_wanted(value: object, hint: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,6 +164,10 @@ class _CostsWhenAsked:
     def size_bytes(self, spec: SubnetSpec) -> int:
         """Return the bytes of all tensors of `spec`."""
         return self._opened.costs.size_bytes(spec)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Sent to another process, the model itself goes: an open file cannot."""
+        return copy.copy, (self._opened.costs,)
 
 
 def rebuild(manifest: Manifest, module: nn.Module | None) -> nn.Module:

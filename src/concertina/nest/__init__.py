@@ -1,7 +1,8 @@
 """From a core and its groups to a family of nested networks."""
 
 from concertina.nest.builder import build, materialize, subnet_tensors
-from concertina.nest.growth import Costs, build_growth_order
+from concertina.nest.draw import random_spec
+from concertina.nest.growth import Costs, Price, build_growth_order, growth_order
 from concertina.nest.inherit import inherited_private
 from concertina.nest.order import named_tensors, permute
 from concertina.nest.shrink import num_measurements, shrink_order
@@ -9,11 +10,13 @@ from concertina.nest.supernet import Supernet, check_shares, choose_points, nest
 
 __all__ = [
     "Costs",
+    "Price",
     "Supernet",
     "build",
     "build_growth_order",
     "check_shares",
     "choose_points",
+    "growth_order",
     "inherited_private",
     "materialize",
     "named_tensors",
@@ -22,6 +25,7 @@ __all__ = [
     "num_measurements",
     "permute",
     "point_name",
+    "random_spec",
     "shrink_order",
     "subnet_tensors",
 ]

@@ -1,8 +1,8 @@
-"""The growth order: which step next, by worth per cost."""
+"""The growth order: which step next, by worth per price."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -22,6 +22,20 @@ class Costs(Protocol):
 
     def size_bytes(self, spec: SubnetSpec) -> int:
         """Return the bytes of all tensors."""
+
+
+Price = Callable[[SubnetSpec], float]
+"""What orders count as the price of a subnet: its MACs, or its time in units as small."""
+
+
+def growth_order(
+    space: Space, scores: Scores, permutations: Mapping[str, Tensor], costs: Costs, price: Price | None = None
+) -> GrowthOrder:
+    """Return the growth order that follows from a criterion's scores; see `step_worths` and `build_growth_order`.
+
+    What steps are worth does not depend on the price, which is MACs unless said.
+    """
+    return build_growth_order(space, step_worths(space, scores, permutations, costs), price or costs.macs)
 
 
 def step_worths(
@@ -80,8 +94,8 @@ def _macs_share(space: Space, dim: Dim, costs: Costs) -> float:
     return (whole - less) / max(1, whole)
 
 
-def build_growth_order(space: Space, worths: Mapping[str, tuple[float, ...]], costs: Costs) -> GrowthOrder:
-    """Return the one total order: at each turn the step of highest worth per added MAC.
+def build_growth_order(space: Space, worths: Mapping[str, tuple[float, ...]], price: Price) -> GrowthOrder:
+    """Return the one total order: at each turn the step of highest worth for the price it adds.
 
     A block competes with the better of two offers: its bare step, or the step with all channels inside it. Ties go to
     the dim whose name comes first, so equal inputs give equal orders.
@@ -89,23 +103,23 @@ def build_growth_order(space: Space, worths: Mapping[str, tuple[float, ...]], co
     Args:
         space: The dims.
         worths: Dim name -> worth of each growth step.
-        costs: MACs of a spec.
+        price: What a spec takes up; less than 1 more counts as 1.
     """
     index = {dim.name: i for i, dim in enumerate(space.dims)}
     steps = list(free_steps(space))
     level = {dim.name: len(dim.choices) - 1 if costs_nothing(dim) else 0 for dim in space.dims}
     spec = SubnetSpec.of({dim.name: dim.choices[level[dim.name]] for dim in space.dims})
     while True:
-        now = costs.macs(spec)
+        now = price(spec)
         offers = []
         for dim in space.dims:
             if level[dim.name] + 1 >= len(dim.choices) or any(level[need] == 0 for need in dim.needs):
                 continue
             grown = spec.with_choice(dim.name, dim.choices[level[dim.name] + 1])
             worth = worths[dim.name][level[dim.name]]
-            density = worth / max(1, costs.macs(grown) - now)
+            density = worth / max(1, price(grown) - now)
             if dim.is_gate:
-                density = max(density, _whole_block(space, dim, grown, worths, costs))
+                density = max(density, _whole_block(space, dim, grown, worths, price))
             offers.append((-density, dim.name, grown))
         if not offers:
             return GrowthOrder(space, tuple(steps))
@@ -115,11 +129,11 @@ def build_growth_order(space: Space, worths: Mapping[str, tuple[float, ...]], co
 
 
 def _whole_block(
-    space: Space, gate: Dim, grown: SubnetSpec, worths: Mapping[str, tuple[float, ...]], costs: Costs
+    space: Space, gate: Dim, grown: SubnetSpec, worths: Mapping[str, tuple[float, ...]], price: Price
 ) -> float:
-    """Return worth per MAC of a block taken with all channels inside it."""
+    """Return worth per price of a block taken with all channels inside it."""
     inside = _inside(space, gate)
     whole = SubnetSpec.of({**dict(grown.choices), **{dim.name: dim.original for dim in inside}})
     worth = sum(worths[gate.name]) + sum(sum(worths[dim.name]) for dim in inside)
-    skipped = costs.macs(grown.with_choice(gate.name, 0))
-    return worth / max(1, costs.macs(whole) - skipped)
+    skipped = price(grown.with_choice(gate.name, 0))
+    return worth / max(1, price(whole) - skipped)

@@ -1,11 +1,11 @@
-"""The growth order by measurement: take away, turn by turn, what the loss misses least per MAC."""
+"""The growth order by measurement: take away, turn by turn, what the loss misses least for its price."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from concertina.nest.growth import Costs, costs_nothing, free_steps
+from concertina.nest.growth import Price, costs_nothing, free_steps
 from concertina.types import GrowthOrder, Space, SubnetSpec
 
 RUNS_PER_DIM = 4
@@ -21,11 +21,11 @@ Change = tuple[str, ...]
 
 def shrink_order(
     space: Space,
-    costs: Costs,
+    price: Price,
     loss_of: Callable[[SubnetSpec], float],
     progress: Callable[[float], None] | None = None,
 ) -> GrowthOrder:
-    """Return the order whose reverse takes away, at each turn, the runs that raise the loss least per MAC saved.
+    """Return the order whose reverse takes away, at each turn, the runs that raise the loss least for what they save.
 
     Other than worths that were measured one by one in the full network, a turn's losses are measured in the network as
     it has shrunk so far: an eighth of a block's channels may be worth nothing, and a block may be missed only while
@@ -33,13 +33,13 @@ def shrink_order(
 
     Args:
         space: The dims.
-        costs: MACs of a spec.
+        price: What a spec takes up; less than 1 saved counts as 1.
         loss_of: Measures a spec; what is not finite counts as the largest loss.
-        progress: Told the share of the MACs gone.
+        progress: Told the share of the price gone.
 
     Source: greedy measured shrinking, Yang et al. 2018, NetAdapt (arXiv:1804.03230).
     """
-    spec, whole = space.full, costs.macs(space.full)
+    spec, whole = space.full, price(space.full)
     now = loss_of(spec)
     seen: dict[str, float] = {}
     removed: list[Change] = []
@@ -48,11 +48,11 @@ def shrink_order(
         offers = {name: found for name in names if (found := _without(space, spec, name)) is not None}
         if not offers:
             return GrowthOrder(space, (*free_steps(space), *_grown(space, removed)))
-        macs = costs.macs(spec)
+        paid = price(spec)
         for name in sorted(offers, key=lambda name: seen.get(name, -math.inf))[:BREADTH]:
             less = offers[name][0]
             rise = loss_of(less) - now
-            seen[name] = rise / max(1, macs - costs.macs(less)) if math.isfinite(rise) else math.inf
+            seen[name] = rise / max(1, paid - price(less)) if math.isfinite(rise) else math.inf
         ranked = sorted(offers, key=lambda name: (seen.get(name, math.inf), name))
         for name in ranked[: max(1, len(offers) // DIMS_PER_RUN)]:
             found = _without(space, spec, name)
@@ -61,7 +61,7 @@ def shrink_order(
                 removed.append(found[1])
         now = loss_of(spec)
         if progress is not None:
-            progress(1 - costs.macs(spec) / whole)
+            progress(1 - price(spec) / whole)
 
 
 def num_measurements(space: Space) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from concertina.axes import AXES
 from concertina.errors import AnalysisError, BudgetError, InputError, SpecError
 from concertina.nest.builder import build, subnet_tensors
-from concertina.nest.growth import Costs, build_growth_order, step_worths
+from concertina.nest.growth import Costs, growth_order
 from concertina.nest.order import named_tensors, permute
 from concertina.types import Core, Graph, GrowthOrder, Point, Scores, Space, SubnetSpec
 
@@ -122,8 +122,7 @@ def nest(
     permute(module, graph, permutations)
     _check_unchanged(core, module)
     costs = costs_of(module, core.example_inputs, space)
-    order = build_growth_order(space, step_worths(space, scores, permutations, costs), costs)
-    return Supernet(module, order, costs, permutations)
+    return Supernet(module, growth_order(space, scores, permutations, costs), costs, permutations)
 
 
 def choose_points(supernet: Supernet, shares: Sequence[float]) -> None:

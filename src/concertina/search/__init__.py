@@ -1,6 +1,6 @@
 """Search over the whole space of a family: few real evaluations, many predicted ones."""
 
-from concertina.search import genetic, guided, random_search
+from concertina.search import cluster, genetic, guided, random_search
 from concertina.search.executor import EXECUTORS, Executor
 from concertina.search.front import Area
 from concertina.search.goal import Goal, Trial
@@ -24,6 +24,7 @@ __all__ = [
     "Strategy",
     "Study",
     "Trial",
+    "cluster",
     "genetic",
     "guided",
     "random_search",

@@ -13,6 +13,7 @@ import torch
 
 from concertina.registry import Registry
 from concertina.search.evaluate import Evaluator
+from concertina.search.extras import needed
 from concertina.types import SubnetSpec
 
 
@@ -25,6 +26,8 @@ class Executor(AbstractContextManager["Executor"], ABC):
     """
 
     name: str
+    package: str = ""
+    """Optional package that it needs, brought by the extra of the same name."""
 
     def __init__(self, evaluator: Evaluator, workers: int) -> None:
         self.evaluator, self.workers = evaluator, workers
@@ -40,6 +43,17 @@ class Executor(AbstractContextManager["Executor"], ABC):
 
 
 EXECUTORS: Registry[type[Executor]] = Registry("executor")
+
+
+def check_executor(name: str) -> None:
+    """Refuse an executor that cannot run here.
+
+    Raises:
+        UnknownNameError: No such executor.
+        ExtraError: Its package is not installed.
+    """
+    if package := EXECUTORS.get(name).package:
+        needed(package, package, f"executor {name!r}")
 
 
 @EXECUTORS.register("serial", source="ours")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from concertina.nest import random_spec
 from concertina.search.front import Area, front
 from concertina.search.genetic import POPULATION, Evolution
 from concertina.search.goal import Trial
 from concertina.search.predictor import Predictor
-from concertina.search.specs import as_numbers, neighbours, prefixes, random_spec
+from concertina.search.specs import as_numbers, neighbours, prefixes
 from concertina.search.strategy import STRATEGIES, Strategy
 from concertina.search.stretch import Stretch
 from concertina.types import SubnetSpec
@@ -43,7 +44,7 @@ class Guided(Strategy):
 
     def _opening(self) -> list[SubnetSpec]:
         problem, goal = self.problem, self.problem.goal
-        generator = random.Random(problem.seed)
+        generator = torch.Generator().manual_seed(problem.seed)
         specs = [*problem.known, *prefixes(problem.order, goal.cost_of, PREFIXES)]
         affordable = [spec for spec in dict.fromkeys(specs) if goal.affordable(spec)]
         drawn = (random_spec(problem.space, generator) for _ in range(TRIES * DRAWN))

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from concertina.errors import InputError, did_you_mean
 from concertina.objective.base import Metric
-from concertina.search.executor import EXECUTORS
+from concertina.search.executor import check_executor
 from concertina.search.strategy import STRATEGIES
 
 MAX_SEED = 2**32 - 1
@@ -99,6 +99,7 @@ def search_settings(options: SearchOptions) -> SearchSettings:
     Raises:
         InputError: An option is unknown, of the wrong kind or out of range; the text names what is allowed.
         UnknownNameError: No such strategy or executor.
+        ExtraError: The executor needs a package that is not installed.
     """
     known = [field.name for field in fields(SearchSettings)]
     for name, value in options.items():
@@ -113,7 +114,7 @@ def search_settings(options: SearchOptions) -> SearchSettings:
     if settings.latency_ms is None and ("batch" in options or "threads" in options):
         raise InputError("options batch and threads", asked="no latency_ms", allowed="together with latency_ms")
     STRATEGIES.entry(settings.strategy)
-    EXECUTORS.entry(settings.executor)
+    check_executor(settings.executor)
     if settings.resume and settings.journal is None:
         raise InputError("option resume", asked="no journal", allowed="together with journal=FILE")
     return settings

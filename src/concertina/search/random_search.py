@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
+import torch
+
+from concertina.nest import random_spec
 from concertina.search.goal import Trial
-from concertina.search.specs import random_spec
 from concertina.search.strategy import STRATEGIES, Strategy
+from concertina.train import step_seed
 from concertina.types import SubnetSpec
 
 TRIES = 1000
@@ -16,13 +18,13 @@ TRIES = 1000
 
 @STRATEGIES.register("random", source="Bergstra and Bengio 2012, Random search (JMLR 13)", year=2012)
 class RandomSearch(Strategy):
-    """Draws every dim alike and learns nothing: the yardstick of the others."""
+    """Draws small, middling and large specs alike and learns nothing: the yardstick of the others."""
 
     name = "random"
 
     def propose(self, done: Sequence[Trial], count: int) -> list[SubnetSpec]:
         """Return specs that were not drawn before."""
-        generator = random.Random(f"{self.problem.seed}/{len(done)}")
+        generator = torch.Generator().manual_seed(step_seed(self.problem.seed, len(done), "random search"))
         seen, found = {trial.spec for trial in done}, list[SubnetSpec]()
         for _ in range(TRIES * count):
             if len(found) == count:

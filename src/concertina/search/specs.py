@@ -1,26 +1,14 @@
-"""Specs for search: drawn, read off the growth order, changed by a step, and as numbers for a predictor."""
+"""Specs for search: read off the growth order, changed by a step, and as numbers for a predictor."""
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from concertina.types import GrowthOrder, Space, SubnetSpec
-
-
-def random_spec(space: Space, generator: random.Random) -> SubnetSpec:
-    """Return a spec with every dim drawn alike, in canonical form.
-
-    Example:
-        >>> from concertina.types import Dim, Space
-        >>> random_spec(Space((Dim("width:a", "width", "a", (1, 2), ()),)), random.Random(0)).text
-        'width:a=2'
-    """
-    return space.check(SubnetSpec.of({dim.name: generator.choice(dim.choices) for dim in space.dims}))
 
 
 def from_levels(space: Space, levels: Mapping[str, int]) -> SubnetSpec:

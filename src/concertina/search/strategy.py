@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from concertina.errors import ExtraError, how_to_install
 from concertina.registry import Registry
+from concertina.search.extras import needed
 from concertina.search.goal import Goal, Trial
 from concertina.types import GrowthOrder, Space, SubnetSpec
 
@@ -59,10 +58,6 @@ def need_optuna() -> ModuleType:
     Raises:
         ExtraError: It is not installed.
     """
-    try:
-        optuna = importlib.import_module("optuna")
-    except ImportError as error:
-        do = how_to_install("search")
-        raise ExtraError("search needs a package that is not installed", asked=error.name or "optuna", do=do) from error
+    optuna = needed("optuna", "search", "search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna

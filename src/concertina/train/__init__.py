@@ -4,8 +4,10 @@ from concertina.train import fixed_list, label_free, low_churn, prune_and_grow, 
 from concertina.train.calibrate import calibrate
 from concertina.train.labels import labelled
 from concertina.train.loop import Reporter, num_steps, train
+from concertina.train.plan import check_room
 from concertina.train.recipes import RECIPES, Lesson, Phase, Recipe
 from concertina.train.rehearsal import REHEARSE_FROM, rehearsed_order
+from concertina.train.schedule import step_seed
 from concertina.train.settings import TrainSettings
 from concertina.train.trainer import Teacher, Trainer
 
@@ -20,6 +22,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "calibrate",
+    "check_room",
     "fixed_list",
     "label_free",
     "labelled",
@@ -29,5 +32,6 @@ __all__ = [
     "rehearsed_order",
     "sandwich",
     "sparse_first",
+    "step_seed",
     "train",
 ]

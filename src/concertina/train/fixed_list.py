@@ -24,4 +24,5 @@ class FixedList(Recipe):
 
     def phases(self, points: Sequence[str], epochs: float) -> list[Phase]:
         """Return one phase."""
-        return [Phase("fixed list", epochs, every(points), rest=Lesson(labels=1.0, full=1.0))]
+        rest = Lesson(labels=1.0, full=1.0)
+        return [Phase("fixed list", epochs, every(points), rest=rest, whole_space=True)]

@@ -25,4 +25,5 @@ class LabelFree(Recipe):
 
     def phases(self, points: Sequence[str], epochs: float) -> list[Phase]:
         """Return one phase."""
-        return [Phase("label-free", epochs, largest_smallest_random(points), FROM_CORE, FROM_CORE)]
+        sample = largest_smallest_random(points)
+        return [Phase("label-free", epochs, sample, FROM_CORE, FROM_CORE, whole_space=True)]

@@ -26,4 +26,5 @@ class LowChurn(Recipe):
 
     def phases(self, points: Sequence[str], epochs: float) -> list[Phase]:
         """Return one phase, with points chosen as in the sandwich."""
-        return [Phase("low-churn", epochs, largest_smallest_random(points), LIKE_CORE, LIKE_CORE)]
+        sample = largest_smallest_random(points)
+        return [Phase("low-churn", epochs, sample, LIKE_CORE, LIKE_CORE, whole_space=True)]

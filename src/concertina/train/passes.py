@@ -1,4 +1,4 @@
-"""Points as resident modules for training: built once, their tensors being views of the family's storage."""
+"""Subnets as modules for training, points built once and for all, their tensors being views of the family's storage."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from concertina.nest import Supernet, named_tensors, norm_tensors, subnet_tensors
+from concertina.types import SubnetSpec
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One point, ready for forward and backward passes in train mode.
+    """One point or spec, ready for forward and backward passes in train mode.
 
     Its shared parameters are leaves over the family's storage, so updates of the family are seen at once; what
     backward gives them is brought back by `Passes.collect`.
@@ -23,7 +24,7 @@ class Pass:
     private: Mapping[str, Tensor]
     """The private tensors it was built on."""
     leaves: dict[str, nn.Parameter]
-    """Shared parameters by name, cut to the point."""
+    """Shared parameters by name, cut to the subnet."""
     matrices: tuple[Tensor, ...]
     """Those that weight decay acts on."""
     gradients: dict[str, Tensor]
@@ -50,14 +51,26 @@ class Passes:
         """Return the pass of a point; it is built anew when tensors below it were replaced or moved."""
         built = self._built.get(name)
         if built is None or not self._is_current(name, built):
-            built = self._built[name] = self._build(name)
+            spec = self._supernet.points[name].spec
+            built = self._built[name] = self._build(spec, self._supernet.private[name])
         for counter, start in built.counters:
             counter.fill_(start)
         return built
 
-    def collect(self, name: str) -> None:
-        """Add the gradients of a point's last backward pass to those of the shared parameters."""
-        built, shared = self._built[name], self._parameters
+    def at(self, spec: SubnetSpec) -> Pass:
+        """Return a pass of any spec, built for the occasion.
+
+        It has no tensors of its own: scales and shifts are the shared ones, and what it notes of its batch's statistics
+        is dropped with it.
+        """
+        supernet, own = self._supernet, dict(self._supernet.module.named_buffers())
+        moving = {name: own[name] for name in self._norms if name in own}
+        views = subnet_tensors(supernet.space, supernet.space.check(spec), moving)
+        return self._build(spec, {name: view.clone() for name, view in views.items()})
+
+    def collect(self, built: Pass) -> None:
+        """Add the gradients of the last backward pass to those of the shared parameters."""
+        shared = self._parameters
         for key, leaf in built.leaves.items():
             if leaf.grad is None:
                 continue
@@ -81,9 +94,8 @@ class Passes:
         }
         return subnet_tensors(self._supernet.space, self._supernet.points[name].spec, tensors)
 
-    def _build(self, name: str) -> Pass:
-        supernet, spec = self._supernet, self._supernet.points[name].spec
-        private, parameters = supernet.private[name], self._parameters
+    def _build(self, spec: SubnetSpec, private: Mapping[str, Tensor]) -> Pass:
+        supernet, parameters = self._supernet, self._parameters
         cut = subnet_tensors(supernet.space, spec, {key: p.detach() for key, p in parameters.items()})
         leaves = {
             key: nn.Parameter(view, parameters[key].requires_grad) for key, view in cut.items() if key not in private

@@ -1,17 +1,19 @@
-"""What a training step consists of: which points, who teaches them, and what that costs."""
+"""What a training step consists of: which points and random specs, who teaches them, and what that costs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from concertina.errors import InputError
-from concertina.train.recipes import Lesson, Phase
+from concertina.nest import Supernet, random_spec
+from concertina.train.recipes import RECIPES, Lesson, Phase
 from concertina.train.schedule import Stretch, step_seed
 from concertina.train.settings import TrainSettings
+from concertina.types import SubnetSpec
 
 EXACT_STEPS = 20_000
 """Most steps that a forecast draws one by one; of more it draws as many as this, evenly spread."""
@@ -25,39 +27,67 @@ class StepPlan:
 
     points: tuple[str, ...]
     """Names of the points that are trained, the first of which may teach the others."""
+    specs: tuple[SubnetSpec, ...]
+    """Random specs of the whole space that are trained after them."""
     lessons: tuple[Lesson, ...]
-    """What each learns from."""
+    """What each learns from, points first."""
+
+    @property
+    def subjects(self) -> list[tuple[str | SubnetSpec, Lesson]]:
+        """Everything that is trained, a point by its name, with what it learns from."""
+        trained: tuple[str | SubnetSpec, ...] = (*self.points, *self.specs)
+        return list(zip(trained, self.lessons, strict=True))
 
     @property
     def asks_core(self) -> bool:
         """Whether the frozen core runs too."""
         return any(lesson.core for lesson in self.lessons)
 
-    def macs(self, macs: Mapping[str, int], core: int) -> int:
+    def macs(self, supernet: Supernet, core: int) -> int:
         """Return the multiply-accumulates of the step for one input, backward and teacher passes included.
 
         Args:
-            macs: Point name -> MACs of one forward pass.
+            supernet: Tells what points and specs cost.
             core: MACs of one forward pass of the core.
         """
-        return core * self.asks_core + (1 + BACKWARD) * sum(macs[name] for name in self.points)
+        trained = sum(macs_of(supernet, subject) for subject, _ in self.subjects)
+        return core * self.asks_core + (1 + BACKWARD) * trained
+
+
+def macs_of(supernet: Supernet, subject: str | SubnetSpec) -> int:
+    """Return the multiply-accumulates of one forward pass of a point, given by its name, or of a spec."""
+    return supernet.points[subject].macs if isinstance(subject, str) else supernet.costs.macs(subject)
 
 
 def plan_step(
-    stretch: Stretch, position: int, points: Sequence[str], settings: TrainSettings, generator: torch.Generator
+    stretch: Stretch, position: int, supernet: Supernet, settings: TrainSettings, generator: torch.Generator
 ) -> StepPlan:
-    """Return the plan of step `position`; what is random in it is drawn from `generator`.
+    """Return the plan of step `position`; which points are trained is drawn from `generator`.
+
+    Random specs have a source of their own, so that points are chosen alike with and without them. Where points join
+    one by one, random specs come last.
 
     Args:
         stretch: The phase that the step belongs to.
         position: The step.
-        points: Names of all points, smallest first.
+        supernet: Has the points and the space.
         settings: How to train.
         generator: Made with `step_generator`.
     """
     chosen = stretch.phase.sample(generator)
-    names = stretch.admitted(position, points, chosen, settings.shrink_share)
-    return StepPlan(names, tuple(_lesson(stretch.phase, place, settings) for place in range(len(names))))
+    names = stretch.admitted(position, list(supernet.points), chosen, settings.shrink_share)
+    specs = _random_specs(stretch, position, supernet, settings)
+    lessons = (_lesson(stretch.phase, place, settings) for place in range(len(names) + len(specs)))
+    return StepPlan(names, specs, tuple(lessons))
+
+
+def _random_specs(
+    stretch: Stretch, position: int, supernet: Supernet, settings: TrainSettings
+) -> tuple[SubnetSpec, ...]:
+    if not stretch.phase.whole_space or stretch.done(position) < settings.shrink_share:
+        return ()
+    generator = torch.Generator().manual_seed(step_seed(settings.seed, position, "random specs"))
+    return tuple(random_spec(supernet.space, generator) for _ in range(settings.random_specs))
 
 
 def step_generator(settings: TrainSettings, position: int) -> torch.Generator:
@@ -65,7 +95,7 @@ def step_generator(settings: TrainSettings, position: int) -> torch.Generator:
     return torch.Generator().manual_seed(step_seed(settings.seed, position))
 
 
-def forecast(stretches: Sequence[Stretch], macs: Mapping[str, int], core: int, settings: TrainSettings) -> int:
+def forecast(stretches: Sequence[Stretch], supernet: Supernet, core: int, settings: TrainSettings) -> int:
     """Return what all steps will cost in multiply-accumulates for each input of a batch.
 
     What a step draws depends on the seed and the step alone, so it is known beforehand.
@@ -74,17 +104,34 @@ def forecast(stretches: Sequence[Stretch], macs: Mapping[str, int], core: int, s
 
     Args:
         stretches: All phases with their steps; fresh ones, as a sampler may keep count of its draws.
-        macs: Point name -> MACs of one forward pass, smallest point first.
+        supernet: Has the points and the space, and tells what they cost.
         core: MACs of one forward pass of the core.
         settings: How to train.
     """
-    points, total = list(macs), 0
+    total = 0
     for stretch in stretches:
         steps = stretch.stop - stretch.start
         drawn = range(stretch.start, stretch.stop, math.ceil(steps / EXACT_STEPS))
-        plans = (plan_step(stretch, step, points, settings, step_generator(settings, step)) for step in drawn)
-        total += sum(plan.macs(macs, core) for plan in plans) * steps // len(drawn)
+        plans = (plan_step(stretch, step, supernet, settings, step_generator(settings, step)) for step in drawn)
+        total += sum(plan.macs(supernet, core) for plan in plans) * steps // len(drawn)
     return total
+
+
+def check_room(recipe: str, settings: TrainSettings) -> None:
+    """Refuse random specs where a recipe has no room for them.
+
+    Raises:
+        InputError: No phase of the recipe takes them.
+        UnknownNameError: No such recipe.
+    """
+    if settings.random_specs and not _has_room(recipe):
+        asked = f"{settings.random_specs} with recipe {recipe!r}, which trains one point at a time"
+        others = ", ".join(filter(_has_room, RECIPES.names()))
+        raise InputError("option random_specs", asked=asked, allowed=f"0, or recipes {others}")
+
+
+def _has_room(recipe: str) -> bool:
+    return any(phase.whole_space for phase in RECIPES.get(recipe)().phases(("small", "full"), 1.0))
 
 
 def check_teachers(recipe: str, stretches: Sequence[Stretch], settings: TrainSettings) -> None:

@@ -40,6 +40,8 @@ class Phase:
     """What the others learn from."""
     frozen: str = ""
     """Name of a point whose weights this phase must leave bit for bit as they are."""
+    whole_space: bool = False
+    """Whether random specs of the whole space may join its steps; then the first point of a step is the largest."""
     press: float = 0.0
     """How many e-folds what smaller points leave out decays by over the phase, beside its training."""
 

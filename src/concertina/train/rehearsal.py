@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from concertina.nest import Supernet, num_measurements, shrink_order
+from concertina.nest import Price, Supernet, num_measurements, random_spec, shrink_order
 from concertina.objective.base import Task
 from concertina.train.calibrate import MOVING_STATISTICS
 from concertina.train.loop import TrainingData
@@ -51,6 +51,7 @@ def rehearsed_order(
     data: TrainingData,
     settings: TrainSettings,
     progress: Callable[[str, float], None] | None = None,
+    price: Price | None = None,
 ) -> Rehearsed:
     """Return the growth order measured on a copy of the supernet after a short training of random subnets.
 
@@ -65,6 +66,7 @@ def rehearsed_order(
         data: Training samples.
         settings: How the training to come will be; without epochs the core is taken apart as it is.
         progress: Told now and then where it stands.
+        price: What a spec takes up; its MACs unless said.
 
     Source: random subnets of one supernet, Cai et al. 2020 (arXiv:1908.09791); measured shrinking, see `shrink_order`.
     """
@@ -87,7 +89,7 @@ def rehearsed_order(
     ]
     order = shrink_order(
         supernet.space,
-        supernet.costs,
+        price or supernet.costs.macs,
         lambda spec: rehearsal.loss_of(spec, seen),
         lambda done: tell("measuring what can go", done),
     )
@@ -118,7 +120,7 @@ class _Rehearsal:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         for _ in range(SUBNETS):
-            spec = random_spec(self._supernet, generator)
+            spec = random_spec(self._supernet.space, generator, spread=JITTER)
             self._losses(spec, [lesson])[0].backward()
             self._count(spec, 2 * len(batch[-1]))
         nn.utils.clip_grad_norm_(self._supernet.module.parameters(), 10.0)
@@ -160,20 +162,3 @@ class _Rehearsal:
     def _autocast(self) -> torch.autocast:
         kind = torch.device(self._settings.device).type
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self._settings.dtype == "bfloat16")
-
-
-def random_spec(supernet: Supernet, generator: torch.Generator) -> SubnetSpec:
-    """Return a spec from the whole space: one share of width and one of depth, each dim drawn around them."""
-
-    def draw() -> float:
-        return float(torch.rand((), generator=generator))
-
-    width, depth = 0.1 + 0.9 * draw(), 0.2 + 0.8 * draw()
-    choices = {}
-    for dim in supernet.space.dims:
-        if dim.is_gate:
-            choices[dim.name] = int(draw() < depth)
-        else:
-            place = round((width + JITTER * (draw() - 0.5)) * len(dim.choices)) - 1
-            choices[dim.name] = dim.choices[min(len(dim.choices) - 1, max(0, place))]
-    return supernet.space.check(SubnetSpec.of(choices))

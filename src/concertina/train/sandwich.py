@@ -18,4 +18,4 @@ class Sandwich(Recipe):
 
     def phases(self, points: Sequence[str], epochs: float) -> list[Phase]:
         """Return one phase; with four points or fewer each step trains them all."""
-        return [Phase("sandwich", epochs, largest_smallest_random(points))]
+        return [Phase("sandwich", epochs, largest_smallest_random(points), whole_space=True)]

@@ -30,6 +30,14 @@ class TrainSettings:
 
     Source: progressive shrinking, Cai et al. 2020 (arXiv:1908.09791).
     """
+    random_specs: int = 0
+    """Random specs of the whole space that each step trains after its points, normalised by its batch; 0: none.
+
+    For families to be searched: subnets far from any point are of use only where training met such subnets. A step
+    costs so much more. In recipes that train one point after another there is no room for them.
+
+    Source: the sandwich rule's random widths, Yu and Huang 2019 (arXiv:1903.05134).
+    """
     clip_norm: float = 0.0
     """Largest norm of all gradients of a step together; 0: no limit. Source: Pascanu et al. 2013 (arXiv:1211.5063)."""
     average: float = 0.0

@@ -26,4 +26,5 @@ class SparseFirst(Recipe):
         """Return two phases."""
         taught = Lesson(labels=1.0, core=1.0)
         first = Phase("sparse learning", self.share * epochs, only(points[-1]), taught, press=self.press)
-        return [first, Phase("sandwich", (1 - self.share) * epochs, largest_smallest_random(points))]
+        then = Phase("sandwich", (1 - self.share) * epochs, largest_smallest_random(points), whole_space=True)
+        return [first, then]

@@ -15,7 +15,16 @@ from concertina.nest import Supernet, named_tensors
 from concertina.objective.base import Task
 from concertina.train.average import Average
 from concertina.train.passes import Passes
-from concertina.train.plan import BACKWARD, StepPlan, check_teachers, forecast, plan_step, step_generator
+from concertina.train.plan import (
+    BACKWARD,
+    StepPlan,
+    check_room,
+    check_teachers,
+    forecast,
+    macs_of,
+    plan_step,
+    step_generator,
+)
 from concertina.train.press import left_out, press
 from concertina.train.recipes import RECIPES, Lesson, Phase
 from concertina.train.schedule import Stretch, step_seed, stretches
@@ -45,7 +54,7 @@ class Trainer:
     Raises:
         UnknownNameError: No such recipe.
         TrainingError: There are fewer steps than the recipe has phases.
-        InputError: The settings leave the recipe without its only teacher.
+        InputError: The settings leave the recipe without its only teacher, or it has no room for random specs.
 
     Source: sandwich rule and in-place distillation, arXiv:1903.05134.
     """
@@ -62,6 +71,7 @@ class Trainer:
     ) -> None:
         self.supernet, self.task, self.num_steps, self.recipe = supernet, task, steps, recipe
         self.settings = settings or TrainSettings()
+        check_room(recipe, self.settings)
         self.position = 0
         """Steps done."""
         self.macs_spent = 0
@@ -96,9 +106,8 @@ class Trainer:
         Args:
             samples: Samples in a batch; the settings' batch size unless said.
         """
-        macs = {name: point.macs for name, point in self.supernet.points.items()}
         inputs = self.task.sides * (samples or self.settings.batch_size)
-        return inputs * forecast(self._laid_out(), macs, self.teacher.macs, self.settings)
+        return inputs * forecast(self._laid_out(), self.supernet, self.teacher.macs, self.settings)
 
     def trainables(self) -> dict[str, nn.Parameter]:
         """Return every trainable parameter by a stable name: shared ones, then private ones per point."""
@@ -123,11 +132,11 @@ class Trainer:
         self._enter()
         stretch = self._stretches[self._entered]
         generator = step_generator(self.settings, self.position)
-        plan = plan_step(stretch, self.position, list(self.supernet.points), self.settings, generator)
+        plan = plan_step(stretch, self.position, self.supernet, self.settings, generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(self.settings.seed, self.position, "dropout"))
             losses = self._run_passes(plan, self.task.augment(batch, generator))
-        self._refuse_infinite(plan.points, losses)
+        self._refuse_infinite(plan, losses)
         self._update(stretch, plan.points)
         self.position += 1
         if self._average is not None:
@@ -144,22 +153,23 @@ class Trainer:
         self.task.check(batch)
 
     def _run_passes(self, plan: StepPlan, batch: Sequence[Tensor]) -> list[float]:
-        """Run forward and backward through each point and return their losses; gradients lie on the trainables."""
+        """Run forward and backward through each subnet and return their losses; gradients lie on the trainables."""
         batch = tuple(tensor.to(self.settings.device) for tensor in batch)
         inputs = tuple(_channels_last(tensor) for tensor in self.task.inputs(batch))
         core = self._teach(inputs) if plan.asks_core else None
         full: Tensor | None = None
         losses = []
-        for name, lesson in zip(plan.points, plan.lessons, strict=True):
+        for subject, lesson in plan.subjects:
+            built = self._passes.of(subject) if isinstance(subject, str) else self._passes.at(subject)
             with self._autocast():
-                outputs = self._passes.of(name).module(*inputs)
+                outputs = built.module(*inputs)
             outputs = outputs.float()
             loss = self._loss(lesson, outputs, batch, (full, core))
             full = outputs.detach() if full is None else full
             losses.append(loss.detach())
             loss.backward()
-            self._passes.collect(name)
-            self.macs_spent += (1 + BACKWARD) * self.supernet.points[name].macs * len(inputs[0])
+            self._passes.collect(built)
+            self.macs_spent += (1 + BACKWARD) * macs_of(self.supernet, subject) * len(inputs[0])
         return torch.stack(losses).tolist()
 
     def _loss(
@@ -173,12 +183,13 @@ class Trainer:
                 loss = loss + weight * self.task.distill(outputs, teacher, batch)
         return loss
 
-    def _refuse_infinite(self, names: tuple[str, ...], losses: list[float]) -> None:
-        for name, loss in zip(names, losses, strict=True):
+    def _refuse_infinite(self, plan: StepPlan, losses: list[float]) -> None:
+        for (subject, _), loss in zip(plan.subjects, losses, strict=True):
             if not math.isfinite(loss):
                 self.supernet.module.zero_grad()
+                name = f"point {subject!r}" if isinstance(subject, str) else f"random spec {subject.digest}"
                 raise TrainingError(
-                    f"the loss of point {name!r} is not finite at step {self.position}",
+                    f"the loss of {name} is not finite at step {self.position}",
                     do="Lower the learning rate, or check the data for NaN.",
                 )
 

@@ -1,0 +1,43 @@
+"""Random specs of a space."""
+
+from __future__ import annotations
+
+import torch
+
+from concertina.types import Space, SubnetSpec
+
+WHOLE = 1.0
+"""Spread with which any spec may be drawn."""
+
+
+def random_spec(space: Space, generator: torch.Generator, *, spread: float = WHOLE) -> SubnetSpec:
+    """Return a random spec in canonical form: one share of width and one of depth, each dim drawn around them.
+
+    Dims drawn alike and apart from each other would nearly all give middling costs; so small, middling and large
+    subnets all come up, and narrow deep ones beside wide shallow ones.
+
+    Args:
+        space: All dims.
+        generator: Draws.
+        spread: How far a dim's share of its choices may lie from its subnet's, from end to end.
+
+    Example:
+        >>> from concertina.types import Dim
+        >>> space = Space((Dim("width:a", "width", "a", (1, 2), ()),))
+        >>> {random_spec(space, torch.Generator().manual_seed(seed)).text for seed in range(9)} == {
+        ...     "width:a=1", "width:a=2"}
+        True
+    """
+
+    def draw() -> float:
+        return float(torch.rand((), generator=generator))
+
+    width, depth = 0.1 + 0.9 * draw(), 0.2 + 0.8 * draw()
+    choices = {}
+    for dim in space.dims:
+        if dim.is_gate:
+            choices[dim.name] = int(draw() < depth)
+        else:
+            place = round((width + spread * (draw() - 0.5)) * len(dim.choices)) - 1
+            choices[dim.name] = dim.choices[min(len(dim.choices) - 1, max(0, place))]
+    return space.check(SubnetSpec.of(choices))
