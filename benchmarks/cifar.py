@@ -19,6 +19,7 @@ import torch
 
 import concertina as ct
 from concertina.load.data import TensorData, batches
+from concertina.measure.machine import multiplies_bfloat16
 from concertina.measure.quality import evaluate, paired_difference
 from concertina.measure.runs import new_run, write_run
 from concertina.types import Core, Record
@@ -26,6 +27,7 @@ from concertina.types import Core, Record
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "shared" / "data"
 RUNS = HERE.parent / "runs"
+DTYPE = "bfloat16" if multiplies_bfloat16() else "float32"
 POINTS = (0.125, 0.25, 0.5, 0.75, 1.0)
 SETTINGS = {
     "criterion": "hessian",
@@ -33,7 +35,7 @@ SETTINGS = {
     "batch_size": 64,
     "learning_rate": 0.05,
     "full_from_core": 1.0,
-    "dtype": "bfloat16",
+    "dtype": DTYPE,
 }
 EPOCHS = {"resnet20": 11.0, "resnet56": 4.0}
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from cifar import DTYPE
 
 import concertina as ct
 from concertina.analyse import analyse
@@ -69,7 +70,7 @@ def resnet20() -> Case:
     opened = {"preprocess": core.preprocess, "class_names": core.class_names}
     train = ct.open_data(DATA / "cifar10-train.parquet", **opened)
     held = ct.open_data(f"{DATA / 'cifar10-test.npz'}@part=calibration", **opened)
-    settings = TrainSettings(epochs=1, learning_rate=0.05, dtype="bfloat16")
+    settings = TrainSettings(epochs=1, learning_rate=0.05, dtype=DTYPE)
     return Case("resnet20", core, train, held, (0.125, 0.25, 0.48, 0.75), settings, "flip-crop")
 
 

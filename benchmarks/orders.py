@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from cifar import DTYPE
 
 import concertina as ct
 from concertina.measure.runs import new_run, write_run
@@ -34,7 +35,7 @@ NETWORKS = {
 }
 SETTINGS = {
     "digits": {"epochs": 10.0},
-    "resnet20": {"epochs": 1.0, "learning_rate": 0.05, "dtype": "bfloat16", "augment": "flip-crop"},
+    "resnet20": {"epochs": 1.0, "learning_rate": 0.05, "dtype": DTYPE, "augment": "flip-crop"},
 }
 
 

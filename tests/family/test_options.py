@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 import concertina as ct
 from concertina.errors import DataError, InputError, LoadError
+from concertina.family import options
 from concertina.family.given import taken
 from concertina.family.options import FitOptions
 from concertina.load.data import ArrayData
@@ -162,3 +163,10 @@ def test_facts_that_no_file_could_keep_are_refused_at_load(facts: dict[str, Any]
 
 def test_names_with_tabs_and_letters_of_all_kinds_are_kept() -> None:
     assert ct.load(nn.Linear(4, 2), torch.randn(2, 4), class_names=["Katze", "犬\t"]).class_names[1] == "犬\t"
+
+
+def test_auto_is_bfloat16_only_where_the_device_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(options, "multiplies_bfloat16", lambda _device, native=native: native)
+        assert options.train_settings({"dtype": "auto"}).dtype == expected
+    assert options.train_settings({"dtype": "bfloat16"}).dtype == "bfloat16"

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from concertina.errors import InputError, StorageError
-from concertina.measure.machine import machine_fingerprint, processor_details, processor_name, versions
+from concertina.measure.machine import (
+    machine_fingerprint,
+    multiplies_bfloat16,
+    processor_details,
+    processor_name,
+    versions,
+)
 from concertina.measure.runs import Run, new_run, read_run, write_run
 from concertina.types import Record
 
@@ -117,3 +123,11 @@ def test_file_names_leave_out_the_fingerprint_s_details() -> None:
 
 def test_versions_name_what_figures_depend_on() -> None:
     assert [part.split()[0] for part in versions().split("; ")] == ["concertina", "torch", "python"]
+
+
+def test_bfloat16_is_multiplied_only_where_the_processor_says_so(tmp_path: Path) -> None:
+    listed = tmp_path / "cpuinfo"
+    for flags, expected in (("avx2 avx512f", False), ("avx2 avx512_bf16", True), ("amx_tile amx_bf16", True)):
+        listed.write_text(f"model name : AMD EPYC\nflags : fpu {flags}\n", encoding="utf-8")
+        assert multiplies_bfloat16("cpu", listed) is expected
+    assert not multiplies_bfloat16("cpu", tmp_path / "none")

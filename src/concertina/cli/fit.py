@@ -67,7 +67,7 @@ class Options(TextOptions, Common):
     ] = 0
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0
     device: Annotated[str, typer.Option(metavar="NAME", help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu"
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32 or bfloat16.")] = (
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32, bfloat16 or auto.")] = (
         "float32"
     )
     resume: Annotated[

@@ -12,6 +12,7 @@ import typer
 
 from concertina.cli.budgets import check_calls, worded_as_options
 from concertina.cli.console import Console, table
+from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.facts import of_point
 from concertina.cli.family_file import Reach, check_buildable, look
 from concertina.cli.inputs import check_data, check_output, data_path
@@ -30,7 +31,7 @@ EXAMPLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Common):
+class Options(TextOptions, Common):
     """Options of `concertina search`."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A family file.")]
@@ -87,7 +88,9 @@ def run(options: Options) -> None:
     console = Console(options)
     family = ct.open(options.file)
     with console.progress() as progress, resumable(lambda: _how_to_resume(options)):
-        data, calibrate, validation = (_opened(text, family) for text in _texts(options))
+        data, calibrate, validation = (
+            opened(text, family.core, options) if text is not None else None for text in _texts(options)
+        )
         with worded_as_options():
             found = ct.search(
                 family, data, calibrate=calibrate, validation=validation, progress=progress, **_settings(options)
@@ -125,6 +128,7 @@ def check(options: Options) -> Reach:
     if options.journal.exists() and not (options.yes or options.resume):
         do = "Give --resume to go on with it, or --yes to begin anew."
         raise StorageError(f"'{options.journal}' holds an unfinished search", do=do)
+    check_tokenizer(options)
     if options.latency_ms is not None:
         check_calls(options.batch, options.threads, reach)
     check_buildable(options, reach, "ct.search(family, data)")
@@ -137,14 +141,6 @@ def check(options: Options) -> Reach:
 
 def _texts(options: Options) -> tuple[str | None, ...]:
     return options.data, options.calibrate, options.validation
-
-
-def _opened(text: str | None, family: Family) -> Any:
-    if text is None:
-        return None
-    from concertina.load import open_data
-
-    return open_data(text, preprocess=family.core.preprocess, class_names=family.core.class_names)
 
 
 def _settings(options: Options) -> SearchOptions:

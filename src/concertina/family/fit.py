@@ -19,7 +19,7 @@ from concertina.family.order import put_in_order
 from concertina.family.outputs import with_cut_outputs
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
-from concertina.measure.machine import machine_fingerprint, versions
+from concertina.measure.machine import machine_fingerprint, multiplies_bfloat16, versions
 from concertina.nest import Supernet, choose_points, nest
 from concertina.nest.supernet import check_shares
 from concertina.objective.base import Task
@@ -82,6 +82,8 @@ def fit(
     """
     check_options(options, {"points": points, "progress": progress, "validation": validation})
     started, settings, shares = time.monotonic(), train_settings(options), check_shares(points)
+    if settings.dtype == "bfloat16" and not multiplies_bfloat16(settings.device):
+        log.warning("this device emulates bfloat16, which takes about ten times as long as float32; see dtype='auto'")
     held = None if validation is None else taken(validation, core, task_of(core, options))
     if held is not None:
         say_missing_classes(held, core, "the validation data")

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 import torch
 
 from concertina.errors import InputError, did_you_mean
+from concertina.measure.machine import multiplies_bfloat16
 from concertina.objective.base import TASKS, Task
 from concertina.score import CRITERIA
 from concertina.train import RECIPES, TrainSettings, check_room
@@ -43,6 +44,7 @@ class FitOptions(TypedDict, total=False):
     seed: int
     device: str
     dtype: str
+    """Number type to train in: "float32", "bfloat16", or "auto": bfloat16 where the device multiplies in it."""
     optimizer: str
     weight_decay: float
     warmup_share: float
@@ -154,6 +156,8 @@ def train_settings(options: FitOptions) -> TrainSettings:
     """
     hints = get_type_hints(TrainSettings)
     chosen: dict[str, Any] = {key: value for key, value in options.items() if key in hints}
+    if chosen.get("dtype") == "auto":
+        chosen["dtype"] = "bfloat16" if multiplies_bfloat16(str(options.get("device", "cpu"))) else "float32"
     for name, value in chosen.items():
         allowed = _kind_wanted(value, hints[name])
         good, words = _RANGES.get(name, (lambda _: True, ""))

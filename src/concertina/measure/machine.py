@@ -39,6 +39,20 @@ def machine_fingerprint() -> str:
     return "; ".join(parts)
 
 
+def multiplies_bfloat16(device: str = "cpu", cpu_info: Path = _CPU_INFO) -> bool:
+    """Return whether a device multiplies in bfloat16 itself; a processor that emulates it takes ten times as long.
+
+    Args:
+        device: "cpu", "cuda" ...
+        cpu_info: The system's list of processors, where there is one.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(processor_details(cpu_info)[1].split()))
+
+
 def usable_cores() -> int:
     """Return how many cores this process may run on."""
     allowed = getattr(os, "sched_getaffinity", None)
