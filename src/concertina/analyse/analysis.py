@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from concertina.analyse.alternatives import alternatives
-from concertina.analyse.attention import find_heads
 from concertina.analyse.blocks import find_blocks
-from concertina.analyse.groups import coupled_groups, head_group, in_order, keys_of, uncoupled_groups
+from concertina.analyse.groups import coupled_groups, in_order, keys_of, uncoupled_groups
+from concertina.analyse.heads import judged_heads
 from concertina.analyse.jointly import verify_jointly
 from concertina.analyse.permute import rigid
 from concertina.analyse.probe import Probe
 from concertina.analyse.randomise import first_two
 from concertina.analyse.reach import unreached_modules
-from concertina.analyse.requests import BY_REQUEST, Requests
+from concertina.analyse.requests import Requests
 from concertina.analyse.trace import Proposal, propose
 from concertina.analyse.verify import Verdict, verify_first
 from concertina.errors import AnalysisError
@@ -105,13 +105,7 @@ def _judge(
 ) -> list[Verdict]:
     """Return the verdicts on all groups: heads by name first, then what was proposed, then layers left over."""
     wiring = probe.wiring
-    verdicts = []
-    for heads in find_heads(probe.module):
-        readings = (head_group(wiring, heads, count) for count in heads.counts)
-        asked = [requests.on_group(group) for group in readings if group is not None]
-        verdict = verify_first(probe, asked) if asked else None
-        if verdict is not None and (verdict.group.elastic or verdict.group.rigid == BY_REQUEST):
-            verdicts.append(verdict)
+    verdicts = judged_heads(probe, requests)
     groups = coupled_groups(wiring, proposal.couplings, keys_of(verdict.group for verdict in verdicts))
     for done, group in enumerate(groups):
         tell("verifying groups", 0.05 + 0.9 * done / len(groups))

@@ -12,12 +12,30 @@ from torch import nn
 QUERY = frozenset({"q", "wq", "w_q", "to_q", "query", "q_proj", "q_lin", "q_linear", "query_proj", "fc_q"})
 KEY = frozenset({"k", "wk", "w_k", "to_k", "key", "k_proj", "k_lin", "k_linear", "key_proj", "fc_k"})
 VALUE = frozenset({"v", "wv", "w_v", "to_v", "value", "v_proj", "v_lin", "v_linear", "value_proj", "fc_v"})
-OUT = ("out_proj", "o_proj", "proj", "to_out", "out", "o", "wo", "w_o", "out_lin", "out_linear", "c_proj", "fc_o")
+FUSED = frozenset({"qkv", "qkv_proj", "to_qkv", "query_key_value", "wqkv", "w_pack"})
+"""Names of one projection for queries, keys and values; a head is a unit of it where its three parts lie together."""
+OUT = (
+    "out_proj",
+    "o_proj",
+    "proj",
+    "to_out",
+    "out",
+    "o",
+    "wo",
+    "w_o",
+    "out_lin",
+    "out_linear",
+    "c_proj",
+    "fc_o",
+    "dense",
+)
 HEAD_COUNTS = (
     "num_heads", "n_heads", "heads", "n_head", "nhead", "num_attention_heads", "num_key_value_heads", "num_kv_heads",
     "n_kv_heads", "h",
 )  # fmt: skip
 """Names under which modules keep their number of heads."""
+ALL_HEADS = ("all_head_size", "inner_dim", "all_head_dim", "attn_dim", "attention_dim")
+"""Names under which modules keep the size of all heads together."""
 HEAD_SIZES = ("head_dim", "head_size", "attention_head_size", "dim_head", "dim_per_head", "d_k", "d_head")
 """Names under which modules keep the size of one head."""
 
@@ -29,14 +47,14 @@ class Heads:
     path: str
     """Path of the attention module."""
     makers: tuple[str, ...]
-    """Paths of the query, key and value projections, whose outputs the heads share out."""
+    """Paths of the query, key and value projections, or of the one for all three: heads share out their outputs."""
     reader: str
     """Path of the output projection, whose inputs are the heads."""
     counts: tuple[int, ...]
 
 
 def find_heads(module: nn.Module) -> list[Heads]:
-    """Return every module of a network that looks like attention with separate projections.
+    """Return every module of a network that looks like attention, with separate projections or one for all three.
 
     Source: PROTOTYPE section 1 (ours): a dependency graph couples channels, not heads, so heads go by name.
 
@@ -48,14 +66,17 @@ def find_heads(module: nn.Module) -> list[Heads]:
     """
     found = []
     for path, layer in module.named_modules():
-        makers = [_named_linear(layer, names) for names in (QUERY, KEY, VALUE)]
-        if any(maker is None for maker in makers):
-            continue
+        fused = _named_linear(layer, FUSED)
+        makers = [fused] if fused else [_named_linear(layer, names) for names in (QUERY, KEY, VALUE)]
         projections = [linear for linear in makers if linear is not None]
-        reader = _reader(module, path, projections[2][1])
+        if len(projections) < len(makers):
+            continue
+        width = projections[0][1].out_features // 3 if fused else projections[2][1].out_features
+        reader = _reader(module, path, width)
         if reader is not None:
             sizes = [linear.out_features for _, linear in projections]
-            counts = head_counts(layer, gcd(*sizes, reader[1].in_features), projections[1][1].out_features)
+            key_width = width if fused else projections[1][1].out_features
+            counts = head_counts(layer, gcd(*sizes, reader[1].in_features), key_width)
             found.append(Heads(path, tuple(_join(path, name) for name, _ in projections), reader[0], counts))
     return found
 
@@ -88,8 +109,8 @@ def _named_linear(layer: nn.Module, names: frozenset[str]) -> tuple[str, nn.Line
     return None
 
 
-def _reader(module: nn.Module, path: str, value: nn.Linear) -> tuple[str, nn.Linear] | None:
-    """Return the output projection: a child with a usual name, or else the first fitting layer beside the module."""
+def _reader(module: nn.Module, path: str, width: int) -> tuple[str, nn.Linear] | None:
+    """Return the output projection: a child with a usual name, or else the first of fitting width beside the module."""
     layer: Any = module.get_submodule(path)
     for name in OUT:
         child = getattr(layer, name, None)
@@ -99,7 +120,7 @@ def _reader(module: nn.Module, path: str, value: nn.Linear) -> tuple[str, nn.Lin
     beside = path.rpartition(".")[0]
     for below, linear in _linears(module.get_submodule(beside)) if path else ():
         candidate = _join(beside, below)
-        if not candidate.startswith(f"{path}.") and linear.in_features == value.out_features:
+        if not candidate.startswith(f"{path}.") and linear.in_features == width:
             return candidate, linear
     return None
 

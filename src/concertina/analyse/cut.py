@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from concertina.analyse.attention import HEAD_COUNTS, number
+from concertina.analyse.attention import ALL_HEADS, HEAD_COUNTS, number
 from concertina.analyse.events import failing_path
 from concertina.analyse.permute import rigid, spoken
 from concertina.analyse.probe import Probe
@@ -28,7 +28,7 @@ def kept_counts(group: Group) -> list[int]:
 def check_slice(probe: Probe, group: Group) -> Group:
     """Return the group, rigid if the network breaks with a part of its units.
 
-    Where it breaks, declared numbers of heads that equal the number of units are added to the group's attributes.
+    Where it breaks, declared numbers and sizes of heads that follow the units are added to the group's attributes.
 
     Args:
         probe: The randomised network.
@@ -43,7 +43,7 @@ def check_slice(probe: Probe, group: Group) -> Group:
 
 
 def with_head_counts(probe: Probe, group: Group) -> Group:
-    """Return the group with the numbers of heads that the modules around its members declare."""
+    """Return the group with the numbers and sizes of heads that the modules around its members declare."""
     known = {(declared.module, declared.attribute) for declared in group.attributes}
     around = {
         side.path.rpartition(".")[0]
@@ -53,7 +53,7 @@ def with_head_counts(probe: Probe, group: Group) -> Group:
     found = [
         SizeAttribute(path, name, value // group.units)
         for path in sorted(around)
-        for name in HEAD_COUNTS
+        for name in (*HEAD_COUNTS, *ALL_HEADS)
         if (value := number(probe.module.get_submodule(path), name)) and value % group.units == 0
     ]
     fresh = tuple(declared for declared in found if (declared.module, declared.attribute) not in known)

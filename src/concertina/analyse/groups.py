@@ -54,17 +54,26 @@ def coupled_groups(wiring: Wiring, couplings: Sequence[Coupling], taken: Iterabl
                              if _makes_units(wiring, draft)])  # fmt: skip
 
 
-def head_group(wiring: Wiring, heads: Heads, units: int) -> Group | None:
-    """Return attention heads as a candidate group of `units` heads; None where the layers' rules do not hold."""
-    ends = [(path, "out") for path in heads.makers] + [(heads.reader, "in")]
+def head_group(wiring: Wiring, together: Sequence[Heads], units: int, tables: Iterable[Key] = ()) -> Group | None:
+    """Return attention heads as a candidate group of `units` heads; None where the layers' rules do not hold.
+
+    Args:
+        wiring: What is known of the layers.
+        together: Attention modules whose heads go together, at least one.
+        units: Number of heads.
+        tables: Tensor sides with an entry for each head, such as biases by relative position.
+    """
+    ends = [(path, "out") for heads in together for path in heads.makers]
+    ends += [(heads.reader, "in") for heads in together]
     if any(end not in wiring.sides for end in ends):
         return None
-    draft = _Draft(units, sides={wiring.sides[end] for end in ends})
+    draft = _Draft(units, set(tables), {wiring.sides[end] for end in ends})
+    draft.sides |= {side for key in draft.keys for side in wiring.holders.get(key, ())}
     _close(wiring, draft)
     if draft.units != units:
         return None
     found = group(wiring, units, draft.keys, draft.sides)
-    return Group(heads.path, found.units, found.members, found.attributes)
+    return Group(together[0].path, found.units, found.members, found.attributes)
 
 
 def uncoupled_groups(wiring: Wiring, listed: Iterable[Key], unreached: Iterable[str], reason: str) -> list[Group]:

@@ -92,7 +92,7 @@ def _sides_of(path: str, layer: nn.Module) -> dict[str, Side]:
     for kind, rule in _RULES:
         if isinstance(layer, kind):
             return rule(path, layer)
-    return {}
+    return _transposed_linear(path, layer) if is_transposed_linear(layer) else {}
 
 
 def _convolution(path: str, layer: Any) -> dict[str, Side]:
@@ -114,6 +114,25 @@ def _linear(path: str, layer: Any) -> dict[str, Side]:
     return {
         "in": Side(path, "in", (("weight", 1),), (("in_features", -1, layer.in_features),)),
         "out": Side(path, "out", made, (("out_features", -1, layer.out_features),)),
+    }
+
+
+def is_transposed_linear(layer: nn.Module) -> bool:
+    """Return whether a layer is linear with a weight (inputs, outputs), as transformers' `Conv1D` is.
+
+    Known by what it holds, not by its class: `nf` outputs, `nx` inputs, and nothing but a weight and a bias.
+    """
+    weight: Any = getattr(layer, "weight", None)
+    shape = (getattr(layer, "nx", None), getattr(layer, "nf", None))
+    held = {name for name, _ in layer.named_parameters()}
+    return isinstance(weight, nn.Parameter) and tuple(weight.shape) == shape and held <= {"weight", "bias"}
+
+
+def _transposed_linear(path: str, layer: Any) -> dict[str, Side]:
+    made = (("weight", 1), *_present(layer, ("bias", 0)))
+    return {
+        "in": Side(path, "in", (("weight", 0),), (("nx", -1, layer.nx),)),
+        "out": Side(path, "out", made, (("nf", -1, layer.nf),)),
     }
 
 

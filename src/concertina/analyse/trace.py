@@ -19,6 +19,8 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from concertina.analyse.stand_ins import put_stand_ins
+
 ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
 """Kinds of layer whose outputs are asked for."""
 _ONE_AT_A_TIME = threading.Lock()
@@ -107,6 +109,7 @@ def _run_limited(work: Callable[[], None], time_limit_s: float) -> bool:
 
 def _couplings(module: nn.Module, example_inputs: Sequence[Tensor]) -> Iterator[Coupling]:
     """Yield the couplings one by one, as the library finds them."""
+    put_stand_ins(module, example_inputs)
     names = {id(tensor): name for name, tensor in module.named_parameters()}
     paths = {id(layer): path for path, layer in module.named_modules()}
     with torch.enable_grad():
