@@ -67,7 +67,7 @@ def test_skipping_a_block_is_what_zero_weights_would_do(name: str) -> None:
     make, shape = SOUND[name]
     core = core_of(make(), *shape)
     for block in analyse(core).elastic_blocks:
-        with torch.no_grad(), skipping(core.module, [block.path]):
+        with torch.no_grad(), skipping(core.module, [block]):
             without = core.module(*core.example_inputs)
         named = dict(core.module.named_parameters())
         before = {tensor: named[tensor].detach().clone() for tensor in block.tensors}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,11 +21,20 @@ COUNTER = "num_batches_tracked"
 """Last part of the name of a tensor that no block is charged with."""
 
 
-class _Skipped(nn.Module):
-    """Gives back its first input."""
+class Skip(nn.Module):
+    """Stands where a block was skipped and gives back the block's first input.
 
-    def forward(self, x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-        return x
+    Args:
+        returns: How many things the block gave back as a tuple; 0 for a tensor by itself.
+    """
+
+    def __init__(self, returns: int = 0) -> None:
+        super().__init__()
+        self.returns = returns
+
+    def forward(self, x: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+        """Return `x`, of any shape (batch, ...), as it came; in a tuple where the block gave one."""
+        return (x, *[None] * (self.returns - 1)) if self.returns else x
 
 
 @dataclass
@@ -63,8 +72,9 @@ def find_blocks(probe: Probe) -> tuple[Block, ...]:
     listed = [path for path in calls if path in blocks or (path not in passing and type(modules[path]) in kinds)]
     found = []
     for path in (path for path in modules if path in listed):
-        why = _why_no_identity(probe, modules[path], calls[path]) or _why_not_skippable(probe, path)
-        found.append(Block(path, _tensors_of(probe, path), why))
+        block = Block(path, _tensors_of(probe, path), returns=_main(calls[path].output)[1])
+        why = _why_no_identity(probe, modules[path], calls[path]) or _why_not_skippable(probe, block)
+        found.append(replace(block, rigid=why))
     return tuple(found)
 
 
@@ -75,17 +85,18 @@ def _has_own(path: str, passing: Sequence[str], readers: Collection[str]) -> boo
 
 
 @contextmanager
-def skipping(module: nn.Module, paths: Sequence[str]) -> Iterator[None]:
-    """Within the context, the modules at some paths of `module` are replaced by ones that give back their input."""
-    parents = [(module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in paths]
+def skipping(module: nn.Module, blocks: Sequence[Block]) -> Iterator[None]:
+    """Within the context, some blocks of `module` are replaced by modules that give back their input."""
+    places = [block.path.rpartition(".") for block in blocks]
+    parents = [(module.get_submodule(parent), name) for parent, _, name in places]
     before = [getattr(parent, name) for parent, name in parents]
     try:
-        for parent, name in parents:
-            setattr(parent, name, _Skipped())
+        for (parent, name), block in zip(parents, blocks, strict=True):
+            setattr(parent, name, Skip(block.returns))
         yield
     finally:
-        for (parent, name), block in zip(parents, before, strict=True):
-            setattr(parent, name, block)
+        for (parent, name), kept in zip(parents, before, strict=True):
+            setattr(parent, name, kept)
 
 
 def _calls(probe: Probe) -> dict[str, _Call]:
@@ -118,12 +129,12 @@ def _why_no_identity(probe: Probe, module: nn.Module, call: _Call) -> str:
     """Return why a module is no residual block; "" when it is one."""
     if not call.args:
         return "its input is given by name, not as its first argument"
-    x = call.args[0]
-    if not isinstance(x, Tensor) or not isinstance(call.output, Tensor):
+    x, (output, _) = call.args[0], _main(call.output)
+    if not isinstance(x, Tensor) or output is None:
         return "it does not turn one tensor into one tensor"
-    if x.shape != call.output.shape:
-        return f"it turns shape {tuple(x.shape[1:])} into {tuple(call.output.shape[1:])}"
-    if is_close(call.output, x):
+    if x.shape != output.shape:
+        return f"it turns shape {tuple(x.shape[1:])} into {tuple(output.shape[1:])}"
+    if is_close(output, x):
         return "it does nothing"
     if why := _why_not_given_back(probe, module, call, x):
         return why
@@ -139,29 +150,41 @@ def _why_not_given_back(probe: Probe, module: nn.Module, call: _Call, x: Tensor)
         given = normalised(x) if post_norm else x
         with at_rest(probe, mine, module if post_norm else None), torch.no_grad():
             try:
-                output = module(given.clone(), *_kept(call.args[1:]), **_kept(call.kwargs))
+                output, _ = _main(module(given.clone(), *_kept(call.args[1:]), **_kept(call.kwargs)))
             except Exception as error:  # a user's forward may raise anything
                 return f"it fails without its weights: {next(iter(str(error).splitlines()), '')}"
-        if isinstance(output, Tensor) and is_close(output, given):
+        if output is not None and is_close(output, given):
             return ""
     return why
 
 
-def _why_not_skippable(probe: Probe, path: str) -> str:
+def _main(output: Any) -> tuple[Tensor | None, int]:
+    """Return the one tensor that a module gives, and the length of the tuple it stands first in; 0 without a tuple.
+
+    None where it gives something else, or other things beside the tensor.
+    """
+    if isinstance(output, Tensor):
+        return output, 0
+    if type(output) is tuple and output and isinstance(output[0], Tensor) and all(o is None for o in output[1:]):
+        return output[0], len(output)
+    return None, 0
+
+
+def _why_not_skippable(probe: Probe, block: Block) -> str:
     """Return why a residual block cannot be taken out of its network; "" when it can."""
-    outside = _held_outside(probe, path)
+    outside = _held_outside(probe, block.path)
     if outside:
         return f"a tensor of it is also used outside, as '{outside}'"
-    mine = {name: probe.tensors[name] for name in _tensors_of(probe, path)}
+    mine = {name: probe.tensors[name] for name in block.tensors}
     failure = ""
-    for norms_of in (None, probe.module) if resting_norms(probe.module.get_submodule(path)) else (None,):
+    for norms_of in (None, probe.module) if resting_norms(probe.module.get_submodule(block.path)) else (None,):
         try:
             with at_rest(probe, mine, norms_of):
                 silent = probe.run()
         except AnalysisError:
             continue
         try:
-            with at_rest(probe, {}, norms_of), skipping(probe.module, [path]):
+            with at_rest(probe, {}, norms_of), skipping(probe.module, [block]):
                 if probe.error(probe.run(), silent) < SAME:
                     return ""
         except AnalysisError as error:

@@ -28,17 +28,11 @@ def kept_counts(group: Group) -> list[int]:
 def check_slice(probe: Probe, group: Group) -> Group:
     """Return the group, rigid if the network breaks with a part of its units.
 
-    Where it breaks, declared numbers and sizes of heads that follow the units are added to the group's attributes.
-
     Args:
         probe: The randomised network.
         group: A group of two or more units.
     """
     why = _why_it_breaks(probe, group)
-    if why:
-        with_heads = with_head_counts(probe, group)
-        if with_heads != group and not _why_it_breaks(probe, with_heads):
-            return with_heads
     return rigid(group, "slice", why) if why else group
 
 

@@ -22,8 +22,8 @@ from concertina.types import Block
 
 SUBNETS = 12
 """How many subnets are tried, the smallest included."""
-Picks = tuple[dict[str, int], list[str]]
-"""Group name -> units kept, and the paths of skipped blocks."""
+Picks = tuple[dict[str, int], list[Block]]
+"""Group name -> units kept, and the skipped blocks."""
 
 
 def verify_jointly(
@@ -37,7 +37,7 @@ def verify_jointly(
         blocks: What was found out about each block by itself.
     """
     elastic = [verdict for verdict in verdicts if verdict.group.elastic]
-    if not why_not_jointly(probe, elastic, [block.path for block in blocks if block.elastic]):
+    if not why_not_jointly(probe, elastic, [block for block in blocks if block.elastic]):
         return list(verdicts), list(blocks)
     held: list[Verdict] = []
     judged = []
@@ -45,16 +45,16 @@ def verify_jointly(
         why = why_not_jointly(probe, [*held, verdict], []) if verdict.group.elastic else ""
         judged.append(replace(verdict, group=rigid(verdict.group, "jointly", why)) if why else verdict)
         held += [verdict] if verdict.group.elastic and not why else []
-    kept: list[str] = []
+    kept: list[Block] = []
     gates = []
     for block in blocks:
-        why = why_not_jointly(probe, held, [*kept, block.path]) if block.elastic else ""
+        why = why_not_jointly(probe, held, [*kept, block]) if block.elastic else ""
         gates.append(replace(block, rigid=f"jointly: {why}") if why else block)
-        kept += [block.path] if block.elastic and not why else []
+        kept += [block] if block.elastic and not why else []
     return judged, gates
 
 
-def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], paths: Sequence[str]) -> str:
+def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
     """Return why groups and skipped blocks do not hold together; "" when they do.
 
     All groups are reordered at once; then the smallest subnet and random ones are run. Each must give the same as its
@@ -63,7 +63,7 @@ def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], paths: Sequence[s
     Args:
         probe: The randomised network.
         verdicts: Elastic groups.
-        paths: Paths of blocks that may be skipped.
+        blocks: Blocks that may be skipped.
     """
     generator = probe.generator()
     values: dict[str, Tensor] = {}
@@ -72,20 +72,20 @@ def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], paths: Sequence[s
         values |= moved({**probe.tensors, **values}, members, next(cycles(verdict.group, generator)))
     if probe.disturbed(values)[0] >= SAME:
         return "reordering it together with other groups changes what the network computes"
-    for kept, skipped in _picks(verdicts, paths, generator):
+    for kept, skipped in _picks(verdicts, blocks, generator):
         if why := _why_it_fails(probe, verdicts, kept, skipped):
             return f"together with other groups and blocks, {why}"
     return ""
 
 
-def _picks(verdicts: Sequence[Verdict], paths: Sequence[str], generator: torch.Generator) -> Iterator[Picks]:
+def _picks(verdicts: Sequence[Verdict], blocks: Sequence[Block], generator: torch.Generator) -> Iterator[Picks]:
     """Yield the smallest subnet, with and without blocks, then random ones."""
     smallest = {verdict.group.name: 1 for verdict in verdicts}
     yield smallest, []
-    yield smallest, list(paths)
+    yield smallest, list(blocks)
     for count in range(SUBNETS - 2):
         kept = {verdict.group.name: _some_units(verdict, count % 2 == 0, generator) for verdict in verdicts}
-        yield kept, [path for path in paths if torch.rand(1, generator=generator) < 0.5]
+        yield kept, [block for block in blocks if torch.rand(1, generator=generator) < 0.5]
 
 
 def _some_units(verdict: Verdict, comparable: bool, generator: torch.Generator) -> int:
@@ -95,7 +95,7 @@ def _some_units(verdict: Verdict, comparable: bool, generator: torch.Generator) 
     return choices[int(torch.randint(len(choices), (1,), generator=generator))]
 
 
-def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int], skipped: list[str]) -> str:
+def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int], skipped: list[Block]) -> str:
     view = narrowed_copy(probe.module, [verdict.group for verdict in verdicts], kept)
     named = {**dict(view.named_parameters()), **dict(view.named_buffers())}
     own = copy_with_tensors(view, as_contiguous({name: tensor.detach() for name, tensor in named.items()}))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from concertina.analyse.cut import check_slice
+from concertina.analyse.cut import check_slice, with_head_counts
 from concertina.analyse.meaning import Meaning, check_meaning
 from concertina.analyse.permute import check_control, check_permutation
 from concertina.analyse.probe import Probe
@@ -33,17 +33,31 @@ class Verdict:
 def verify_group(probe: Probe, group: Group) -> Verdict:
     """Return the verdict on a proposed group, by the steps permute, control, slice and meaning.
 
+    Where one of the last two fails, declared numbers and sizes of heads that follow the units are taken into the group,
+    and both are tried again.
+
     Args:
         probe: The randomised network.
         group: A proposal; one that is rigid already stays as it is.
 
     Source: PROTOTYPE section 1 (ours).
     """
-    for step in (check_permutation, check_control, check_slice):
+    for step in (check_permutation, check_control):
         if group.rigid:
             return Verdict(group)
         group = step(probe, group)
-    return Verdict(group) if group.rigid else Verdict(*check_meaning(probe, group))
+    if group.rigid:
+        return Verdict(group)
+    verdict = _cut(probe, group)
+    with_heads = with_head_counts(probe, group) if verdict.group.rigid else group
+    again = _cut(probe, with_heads) if with_heads != group else verdict
+    return verdict if again.group.rigid else again
+
+
+def _cut(probe: Probe, group: Group) -> Verdict:
+    """Return the verdict by the steps slice and meaning."""
+    sliced = check_slice(probe, group)
+    return Verdict(sliced) if sliced.rigid else Verdict(*check_meaning(probe, sliced))
 
 
 def verify_first(probe: Probe, alternatives: Iterable[Group]) -> Verdict:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
+from concertina.analyse.blocks import Skip
 from concertina.axes.base import AXES, Axis, AxisTags
 from concertina.types import Dim, Graph, Member, Scores, SubnetSpec
-
-
-class Skip(nn.Module):
-    """Stands where a block was skipped and gives back the block's first input."""
-
-    def forward(self, x: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
-        """Return `x`, of any shape (batch, ...), as it came."""
-        return x
 
 
 @AXES.register("depth", source="Stochastic depth (arXiv:1603.09382), elastic as in OFA (arXiv:1908.09791)", year=2016)
@@ -37,6 +29,7 @@ class Depth(Axis):
                 choices=(0, 1),
                 members=tuple(Member(tensor, -1, "gate") for tensor in block.tensors),
                 needs=tuple(f"depth:{b.path}" for b in blocks if block.path.startswith(f"{b.path}.")),
+                returns=block.returns,
             )
             for block in blocks
         ]
@@ -60,4 +53,4 @@ class Depth(Axis):
                 parent, _, name = dim.target.rpartition(".")
                 if any(spec[need] == 0 for need in dim.needs):
                     continue
-                setattr(module.get_submodule(parent), name, Skip().train(module.training))
+                setattr(module.get_submodule(parent), name, Skip(dim.returns).train(module.training))

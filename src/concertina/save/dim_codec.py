@@ -1,4 +1,4 @@
-"""Dims as lists of numbers: `[axis, target, choices, members, attributes, needs, name]`.
+"""Dims as lists of numbers: `[axis, target, choices, members, attributes, needs, name, returns]`.
 
 A run of members is `[first tensor, side, role, positions, count]`, a size is `[module, attribute, positions,
 index]`, where a module is given by the index of its first tensor. Trailing defaults are left out.
@@ -14,6 +14,9 @@ from concertina.save.compact import Budget, pad, pick, trim
 from concertina.save.manifest import MAX_WORK, ROLES
 from concertina.save.tensors import TensorInfo
 from concertina.types import Dim, Member, Role, SizeAttribute
+
+MAX_RETURNS = 64
+"""Most things that a block may give back."""
 
 
 def owner(tensor: str) -> str:
@@ -43,8 +46,17 @@ class DimWriter:
         sizes = [self._size(size) for size in dim.attributes]
         needs = [self._dims[need] for need in dim.needs]
         name = "" if dim.name == f"{dim.axis}:{dim.target}" else dim.name
-        entry = [self.axes.index(dim.axis), dim.target, dim.choices, self._members(dim), sizes, needs, name]
-        return trim(entry, [], [], "")
+        entry = [
+            self.axes.index(dim.axis),
+            dim.target,
+            dim.choices,
+            self._members(dim),
+            sizes,
+            needs,
+            name,
+            dim.returns,
+        ]
+        return trim(entry, [], [], "", 0)
 
     def _size(self, size: SizeAttribute) -> list[Any]:
         module = self._owners.get(size.module, size.module)
@@ -74,7 +86,7 @@ class DimReader:
         self._axes = strict.listing(raw["axes"], "manifest axes")
         self._attributes = strict.listing(raw["attributes"], "manifest attributes")
         entries = strict.listing(raw["dims"], "manifest dims", 0, MAX_WORK)
-        self._rows = [pad(entry, f"manifest dims[{i}]", 4, [], [], "") for i, entry in enumerate(entries)]
+        self._rows = [pad(entry, f"manifest dims[{i}]", 4, [], [], "", 0) for i, entry in enumerate(entries)]
         self._names: list[str] = []
 
     def read(self) -> tuple[Dim, ...]:
@@ -86,7 +98,7 @@ class DimReader:
         return tuple(self._dim(row, name) for row, name in zip(self._rows, self._names, strict=True))
 
     def _dim(self, row: list[Any], name: str) -> Dim:
-        axis, target, choices, members, attributes, needs, _ = row
+        axis, target, choices, members, attributes, needs, _, returns = row
         at = f"dim {name!r}"
         return Dim(
             name=name,
@@ -96,6 +108,7 @@ class DimReader:
             members=tuple(self._members(members)),
             attributes=tuple(self._size(item, f"{at} attributes") for item in strict.listing(attributes, at)),
             needs=tuple(pick(self._names, need, f"{at} needs") for need in strict.listing(needs, f"{at} needs")),
+            returns=strict.integer(returns, f"{at} returns", 0, MAX_RETURNS),
         )
 
     def _size(self, item: object, where: str) -> SizeAttribute:

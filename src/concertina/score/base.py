@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from concertina.analyse.blocks import skipping
 from concertina.errors import AnalysisError, DataError
 from concertina.objective.base import Task
 from concertina.registry import Registry
@@ -92,11 +93,8 @@ def block_worth(module: nn.Module, graph: Graph, task: Task, batches: Sequence[S
         whole = _mean_loss(module, task, batches)
         rises = {}
         for block in graph.elastic_blocks:
-            handle = module.get_submodule(block.path).register_forward_hook(lambda _m, args, _out: args[0])
-            try:
+            with skipping(module, [block]):
                 rises[block.path] = _mean_loss(module, task, batches) - whole
-            finally:
-                handle.remove()
     return rises
 
 

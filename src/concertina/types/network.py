@@ -126,6 +126,8 @@ class Block:
     """Names of the tensors that only this block uses."""
     rigid: str = ""
     """Why the block cannot be skipped; empty when it can."""
+    returns: int = 0
+    """How many things it gives back as a tuple, of which all but the first are nothing; 0: a tensor by itself."""
 
     @property
     def elastic(self) -> bool:

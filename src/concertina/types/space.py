@@ -93,6 +93,8 @@ class Dim:
     """Declared sizes that follow the dim."""
     needs: tuple[str, ...] = ()
     """Names of gate dims (blocks) without which this dim has nothing to act on."""
+    returns: int = 0
+    """Of a gate: how many things its block gives back as a tuple, see `Block`; 0: a tensor by itself."""
 
     @property
     def original(self) -> int:

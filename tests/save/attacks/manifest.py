@@ -268,7 +268,13 @@ def dim_axis_unknown(parts: Parts) -> None:
 
 @attack(HeaderError, "items")
 def dim_with_too_many_fields(parts: Parts) -> None:
-    parts.dim(2).append(0)
+    parts.dim(2).extend([0] * 9)
+
+
+@attack(HeaderError, "returns")
+def dim_whose_block_gives_back_too_much(parts: Parts) -> None:
+    row = parts.dim(2)
+    row += [[], [], "", 10**9][len(row) - 4 :]
 
 
 @attack(HeaderError, "tensor")
