@@ -41,7 +41,7 @@ class Effort:
 QUICK = Effort(
     tuned=False,
     repeats=2,
-    latency_s=4.0,
+    latency_s=3.0,
     tries=2,
     batches=(1,),
     exported_batches=(32,),
@@ -51,12 +51,12 @@ QUICK = Effort(
 FULL = Effort(
     tuned=True,
     repeats=5,
-    latency_s=8.0,
-    tries=3,
+    latency_s=6.0,
+    tries=2,
     batches=(1, 32),
     exported_batches=(1, 32),
     most_runtimes=2,
-    exported_subjects=2,
+    exported_subjects=1,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,7 +102,7 @@ def _saved(name: str, family: Family, folder: Path) -> Subject:
 
 def _from_file(source: FromFile, effort: Effort, folder: Path, tell: Reporter) -> Job:
     family = open_family(source.path, module=source.module)
-    subject = Subject(source.path.stem, family, source.path)
+    subject = Subject(_called(source.path), family, source.path)
     study = None
     if source.data is not None:
         held = _held(source.data, family)
@@ -110,6 +111,11 @@ def _from_file(source: FromFile, effort: Effort, folder: Path, tell: Reporter) -
         base = core or full
         study = Study(held, core, base, analyse(base, progress=tell))
     return Job((subject,), study, effort, folder, tell)
+
+
+def _called(path: Path) -> str:
+    """Return what figures call the family of a file: its name, in letters that stand in a scope and in a table."""
+    return re.sub(r"[^\w.-]+", "-", path.stem).strip("-") or "family"
 
 
 def _held(data: Any, family: Family) -> Any:
