@@ -32,7 +32,9 @@ from concertina.types import Record
 
 POINTS = (0.2, 0.5, 1.0)
 SOURCE = Source("zoo:mlp", "zoo:digits@train", "zoo:digits@test", POINTS, {"epochs": 1.0})
-SHORT = replace(bench_base.FULL, repeats=1, latency_s=0.1, tries=1, batches=(1,), exported_batches=(32,))
+SHORT = replace(
+    bench_base.FULL, large="digits-cnn", repeats=1, latency_s=0.1, tries=1, batches=(1,), exported_batches=(32,)
+)
 TORCH_ALONE = {"eager": "2", "onnx": "", "openvino": ""}
 Capsys = pytest.CaptureFixture[str]
 
@@ -42,7 +44,6 @@ def run() -> Run:
     """Return a short run of all themes on the smallest networks, where no other runtime is installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench_run, "FULL", SHORT)
-        patch.setattr("concertina.bench.subjects.LARGE", "digits-cnn")
         patch.setattr("concertina.bench.subjects.LARGE_POINTS", (0.4, 1.0))
         for room in ("run", "speed", "runtimes"):
             patch.setattr(f"concertina.bench.{room}.installed", lambda: TORCH_ALONE)

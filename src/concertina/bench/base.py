@@ -20,6 +20,8 @@ from concertina.types import Core, Graph, Record
 class Effort:
     """How much time a run takes."""
 
+    large: str
+    """Network of the zoo whose sizes and structure are measured beside the trained one."""
     tuned: bool
     """Whether rivals are trained too, each by itself."""
     repeats: int
@@ -39,6 +41,7 @@ class Effort:
 
 
 QUICK = Effort(
+    large="cifar-resnet20",
     tuned=False,
     repeats=2,
     latency_s=3.0,
@@ -49,6 +52,7 @@ QUICK = Effort(
     exported_subjects=0,
 )
 FULL = Effort(
+    large="cifar-resnet56",
     tuned=True,
     repeats=5,
     latency_s=6.0,

@@ -54,7 +54,7 @@ def run(options: Options) -> None:
     separate files and networks; latency of views beside copies and networks built by hand; speed-ups in ONNX Runtime
     and OpenVINO where they are installed. Each figure stands beside its bar: met, not met, or not resolved where the
     machine was too busy or samples too few; verdicts leave the exit code alone. Without FILE, sizes and structure are
-    measured on a ResNet-56 too, whose weights need no training for that.
+    measured on a larger network too, whose weights need no training for that: a ResNet-56, or with --quick a ResNet-20.
     """
     source = check(options)
     from concertina.bench import THEMES, TITLES, reached, run_bench, told
