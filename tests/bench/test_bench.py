@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,29 +25,30 @@ from concertina.bench.verdicts import Bar, at_least, at_most, faster, rows
 from concertina.cli import main
 from concertina.errors import UnknownNameError
 from concertina.family.rivals import NAIVE, UNTUNED
+from concertina.measure.latency import LatencyResult
 from concertina.measure.probe import Sample
 from concertina.measure.runs import Run, read_run, write_run
 from concertina.types import Record
 
 POINTS = (0.2, 0.5, 1.0)
 SOURCE = Source("zoo:mlp", "zoo:digits@train", "zoo:digits@test", POINTS, {"epochs": 1.0})
-SHORT = replace(bench_base.FULL, repeats=1, latency_s=0.1, tries=1, batches=(1,), exported_batches=(32,))
+SHORT = replace(
+    bench_base.FULL, large="digits-cnn", repeats=1, latency_s=0.1, tries=1, batches=(1,), exported_batches=(32,)
+)
 TORCH_ALONE = {"eager": "2", "onnx": "", "openvino": ""}
 Capsys = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
+def run() -> Run:
     """Return a short run of all themes on the smallest networks, where no other runtime is installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench_run, "FULL", SHORT)
-        patch.setattr(bench_run, "QUICK", replace(SHORT, tuned=False))
-        patch.setattr("concertina.bench.subjects.LARGE", "digits-cnn")
         patch.setattr("concertina.bench.subjects.LARGE_POINTS", (0.4, 1.0))
         for room in ("run", "speed", "runtimes"):
             patch.setattr(f"concertina.bench.{room}.installed", lambda: TORCH_ALONE)
         patch.setattr("concertina.bench.files.EXPORTED", "missing")
-        yield run_bench(SOURCE, quick=False)
+        return run_bench(SOURCE, quick=False)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,26 @@ def test_latencies_of_a_busy_machine_are_not_judged(run: Run, mark: str) -> None
     assert (bar.verdict, bar.control) == ("not resolved" if mark else "not met", "1.100")
 
 
+@pytest.mark.parametrize("control", [1.0, 1.5])
+def test_short_calls_get_more_samples_where_the_machine_is_quiet(
+    control: float, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def instead(runners: dict[str, object], *, min_samples: int = 30, **_more: object) -> dict[str, LatencyResult]:
+        asked.append(min_samples)
+        status = "ok" if control == 1.0 else "unresolved"
+        return {
+            name: LatencyResult(name, status, "", 1.0, 1.0, 0.9, 1.1, 30, 0, "clean", True, 1, 1, control)
+            for name in runners
+        }
+
+    monkeypatch.setattr("concertina.bench.speed.latency", instead)
+    monkeypatch.setattr("concertina.bench.speed.SHARES", (0.5,))
+    run_bench(FromFile(file), quick=True, themes=("speed",))
+    assert asked == ([30, 375] if control == 1.0 else [30, 30])  # 3 s, half of it, four calls of 1 ms a round
+
+
 def test_switching_counts_clean_samples_where_there_are_any() -> None:
     clean, dirty, unknown = Sample(1.0, 0.0), Sample(9.0, 0.9), Sample(5.0, None)
     assert (_median([clean, dirty], "a/b").value, _median([clean, dirty], "a/b").scope) == (1.0, "a/b")
@@ -161,6 +181,23 @@ def test_a_file_of_one_s_own_needs_no_data(file: Path) -> None:
     assert "there is no data for it" in told(bare)
     full = run_bench(FromFile(file, "zoo:digits@test"), quick=True, themes=("quality",))
     assert figures_of(full).who("quality", "mine") == ["the core", FAMILY, NAIVE, UNTUNED]
+
+
+def test_a_name_of_a_file_cannot_break_the_tables(file: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a | b\x1b[31m unresolved.concertina"
+    odd.write_bytes(file.read_bytes())
+    run = run_bench(FromFile(odd), quick=True, themes=("memory",))
+    assert "a-b-31m-unresolved, 3 points" in told(run)
+    assert len(figures_of(run).who("memory_bytes", "a-b-31m-unresolved")) == 3
+
+
+def test_a_file_that_is_cut_is_refused_in_words_that_fit(file: Path, tmp_path: Path, capsys: Capsys) -> None:
+    cut = tmp_path / "cut.concertina"
+    cut.write_bytes(file.read_bytes()[:-2000])
+    assert main(["bench", str(cut), "-q", "-o", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert "Get the rest of the file." in captured.err
+    assert "--upto" not in captured.err
 
 
 def test_a_network_of_one_s_own_has_rivals_cut_from_its_full_point(tmp_path: Path) -> None:
@@ -198,9 +235,27 @@ def test_the_verb_writes_one_run_and_prints_markdown(
     (path,) = (tmp_path / "runs").iterdir()
     assert read_run(path).records == run.records
     assert main(["bench", "--quick", "-q", "--json", "-o", str(tmp_path / "runs")]) == 0
-    assert json.loads(capsys.readouterr().out)["markdown"] == told(run)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["markdown"] == told(run)
+    assert {row["verdict"].split(" (")[0] for row in printed["verdicts"]} <= {"met", "not met", "not resolved"}
     assert main(["bench", "--themes", "qualty", "-o", str(tmp_path)]) == 2
     assert "Did you mean 'quality'" in capsys.readouterr().err
+
+
+def test_a_run_file_names_no_folder_of_the_machine(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    said: list[str] = []
+
+    def instead(*_words: object, command: str, **_more: object) -> Run:
+        said.append(command)
+        return run
+
+    monkeypatch.setattr("concertina.bench.run_bench", instead)
+    data = tmp_path / "held.npz"
+    data.touch()
+    assert main(["bench", str(file), "--data", f"{data}@part=test", "-q", "--quick", "-o", str(tmp_path)]) == 0
+    assert said == ["concertina bench mine.concertina --quick --data held.npz@part=test"]
 
 
 def test_a_theme_that_is_not_there_is_refused_before_anything_is_trained() -> None:

@@ -3,12 +3,13 @@
 from concertina.bench import files, memory, quality, runtimes, speed, switching
 from concertina.bench.base import THEMES, Effort, Job, Study, Subject, Theme, Tuning
 from concertina.bench.figures import Figures, Place
-from concertina.bench.run import run_bench, told
+from concertina.bench.run import TITLES, reached, run_bench, told
 from concertina.bench.subjects import FromFile, Source
 from concertina.bench.verdicts import Bar
 
 __all__ = [
     "THEMES",
+    "TITLES",
     "Bar",
     "Effort",
     "Figures",
@@ -23,6 +24,7 @@ __all__ = [
     "files",
     "memory",
     "quality",
+    "reached",
     "run_bench",
     "runtimes",
     "speed",

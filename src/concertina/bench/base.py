@@ -20,6 +20,8 @@ from concertina.types import Core, Graph, Record
 class Effort:
     """How much time a run takes."""
 
+    large: str
+    """Network of the zoo whose sizes and structure are measured beside the trained one."""
     tuned: bool
     """Whether rivals are trained too, each by itself."""
     repeats: int
@@ -39,9 +41,10 @@ class Effort:
 
 
 QUICK = Effort(
+    large="cifar-resnet20",
     tuned=False,
     repeats=2,
-    latency_s=4.0,
+    latency_s=3.0,
     tries=2,
     batches=(1,),
     exported_batches=(32,),
@@ -49,14 +52,15 @@ QUICK = Effort(
     exported_subjects=0,
 )
 FULL = Effort(
+    large="cifar-resnet56",
     tuned=True,
     repeats=5,
-    latency_s=8.0,
-    tries=3,
+    latency_s=6.0,
+    tries=2,
     batches=(1, 32),
     exported_batches=(1, 32),
     most_runtimes=2,
-    exported_subjects=2,
+    exported_subjects=1,
 )
 
 

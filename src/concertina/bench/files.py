@@ -121,8 +121,9 @@ def _separate(subject: Subject, folder: Path) -> Iterator[Record]:
     """Yield what one file a size takes, pickled and as safetensors."""
     for who, suffix in ((PICKLE, ".pt"), (SAFETENSORS, ".safetensors")):
         whole = 0
+        path = folder / f"one-point{suffix}"
         for point in subject.family.points:
-            module, path = materialize(subject.family.view(point.name)), folder / f"{subject.name}-{point.name}{suffix}"
+            module = materialize(subject.family.view(point.name))
             if who == PICKLE:
                 torch.save(module, path)
             else:
@@ -138,14 +139,14 @@ def _exported(subject: Subject, folder: Path) -> list[Record]:
     found, whole, family = [], 0, subject.family
     try:
         EXPORTERS.get(EXPORTED)().require()
-        for point in family.points:
-            path = folder / f"{subject.name}-{point.name}.onnx"
+        for place, point in enumerate(family.points):
+            path = folder / f"{place}.onnx"
             export_point(EXPORTED, to_export(family, point), path)
             size, where = path.stat().st_size, scope(subject.name, f"{EXPORTED}, one a size")
             found.append(Record(point.spec.text, "needed_bytes", float(size), "bytes", scope=where))
             whole += size
         found.append(Record("", "all_bytes", float(whole), "bytes", scope=where))
-        shared = family.export_all(folder / f"{subject.name}-onnx")
+        shared = family.export_all(folder / "shared-onnx")
         size = sum(path.stat().st_size for path in shared.folder.iterdir())
         found.append(Record("", "all_bytes", float(size), "bytes", scope=scope(subject.name, SHARED)))
     except ConcertinaError:

@@ -13,6 +13,7 @@ from concertina.family import Family
 from concertina.family.alone import Training, trained_alone
 from concertina.family.rivals import NAIVE, UNTUNED
 from concertina.measure.baselines import naive_slice, torch_pruning_cut
+from concertina.train import Reporter
 from concertina.types import Core, Point
 
 EQUAL_EPOCHS = "Torch-Pruning, tuned alone, equal epochs"
@@ -47,28 +48,39 @@ def peers_of(job: Job, study: Study, point: Point) -> Iterator[Peer]:
         return
     yield Peer(UNTUNED, *cut)
     if study.tuning is not None:
-        yield from _tuned(family, study.base, study.tuning, cut)
+        yield from _tuned(job, study.base, study.tuning, cut)
 
 
 def spent(family: Family) -> float | None:
     """Return the MACs that a family's training took, rehearsal and teacher included; None where it does not say."""
     facts = family.evidence.provenance
-    if "training MACs" not in facts:
+    try:
+        return float(facts["training MACs"]) + float(facts.get("rehearsal MACs", 0))
+    except (KeyError, ValueError):
         return None
-    return float(facts["training MACs"]) + float(facts.get("rehearsal MACs", 0))
 
 
 def _is_full(family: Family, point: Point) -> bool:
     return point.macs == family.points[-1].macs
 
 
-def _tuned(family: Family, core: Core, tuning: Tuning, cut: tuple[nn.Module, int]) -> Iterator[Peer]:
+def _tuned(job: Job, core: Core, tuning: Tuning, cut: tuple[nn.Module, int]) -> Iterator[Peer]:
     """Yield a cut network trained by itself: for the epochs of the family, and for its share of the family's cost."""
-    settings = tuning.settings
+    family, settings = job.subjects[0].family, tuning.settings
     teacher = family.points[-1].macs if settings.full_from_core else 0
     for_each = (spent(family) or 0.0) / max(1, len(family.points) - 1)
     equal = for_each / (len(tuning.train) * (3 * cut[1] + teacher))
     for who, epochs in ((EQUAL_EPOCHS, settings.epochs), (EQUAL_COST, equal)):
         training = Training(tuning.train, family.task, replace(settings, epochs=epochs))
-        alone = trained_alone(copy.deepcopy(cut[0]), core, training)
+        alone = trained_alone(copy.deepcopy(cut[0]), core, training, progress=_of_a_rival(job.tell, cut[1]))
         yield Peer(who, alone.module, cut[1], alone.training_macs)
+
+
+def _of_a_rival(tell: Reporter, macs: int) -> Reporter:
+    """Return a reporter for the training of one rival; its remarks are not passed on."""
+
+    def report(stage: str, done: float) -> None:
+        if stage.startswith("training"):
+            tell(f"training a rival of {macs:,} MACs", min(done, 0.99))
+
+    return report

@@ -74,7 +74,7 @@ def _measured(job: Job, study: Study) -> Iterator[Record]:
     family = subject.family
     if study.core is not None:
         core = _on(job, study, study.core.module)
-        yield from _figures(job, core, Point("", family.points[-1].spec, 0, 0, 0, 0, 1.0), CORE)
+        yield from _figures(job, core, family.points[-1], CORE)
     cost = spent(family)
     if cost is not None:
         yield Record("", TRAINING_MACS, cost, "MACs", scope=scope(subject.name, FAMILY))

@@ -11,7 +11,7 @@ from concertina.bench.base import FULL, QUICK, THEMES, Subject, Theme, markdown
 from concertina.bench.exported import installed
 from concertina.bench.figures import Figures, Place
 from concertina.bench.subjects import FromFile, Source, job_of
-from concertina.bench.verdicts import Bar, rows
+from concertina.bench.verdicts import rows
 from concertina.measure.runs import Run, new_run
 from concertina.train import Reporter
 
@@ -68,14 +68,26 @@ def told(run: Run) -> str:
     Raises:
         UnknownNameError: The run has a theme that this release does not know.
     """
-    figures = figures_of(run)
-    themes: list[Theme] = [THEMES.get(name)() for name in run.settings["themes"]]
-    bars: list[Bar] = [bar for theme in themes for bar in theme.bars(figures)]
-    lines = ["### What was to be reached", "", *markdown(TITLES, rows(bars)), ""] if bars else []
-    for theme in themes:
-        found = theme.lines(figures)
-        lines += [f"### {theme.title}", "", *(found or ["Not measured: there is no data for it."]), ""]
+    figures, found = figures_of(run), reached(run)
+    lines = ["### What was to be reached", "", *markdown(TITLES, found), ""] if found else []
+    for theme in _themes(run):
+        table = theme.lines(figures)
+        lines += [f"### {theme.title}", "", *(table or ["Not measured: there is no data for it."]), ""]
     return "\n".join([*lines, f"{run.machine}; {run.versions}; {run.date}."])
+
+
+def reached(run: Run) -> list[tuple[str, ...]]:
+    """Return what was to be reached in a run, a row each: what, the bar, what was found, its control, the verdict.
+
+    Args:
+        run: As for `told`; errors as there.
+    """
+    figures = figures_of(run)
+    return rows(bar for theme in _themes(run) for bar in theme.bars(figures))
+
+
+def _themes(run: Run) -> list[Theme]:
+    return [THEMES.get(name)() for name in run.settings["themes"]]
 
 
 def figures_of(run: Run) -> Figures:

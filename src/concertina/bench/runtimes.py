@@ -8,7 +8,7 @@ from dataclasses import replace
 from concertina.bench.base import THEMES, Job, Subject, Theme, markdown
 from concertina.bench.exported import PACKAGES, SPEED_UP, Plan, exported_files, installed, measure, records
 from concertina.bench.figures import Figures, Place, in_doubt, scope
-from concertina.bench.verdicts import Bar, at_least
+from concertina.bench.verdicts import SET_FOR, Bar, at_least
 from concertina.errors import ExportError, how_to_install
 from concertina.export import EAGER
 from concertina.types import Point, Record
@@ -80,7 +80,12 @@ def _bar(figures: Figures, subject: str, who: str, place: Place) -> list[Bar]:
     verdict = at_least(found, LEAST_SPEED_UP, doubt=in_doubt(found))
     room = found.value - LEAST_SPEED_UP
     control = _control(figures, subject, who, place)
-    return [Bar(what, f">= {LEAST_SPEED_UP}x faster", f"{found.value:.2f}x", verdict, room, control=control)]
+    return [Bar(what, f">= {LEAST_SPEED_UP}x faster{SET_FOR}", _shown(found), verdict, room, control=control)]
+
+
+def _shown(found: Record) -> str:
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"{found.value:.2f}x{ends}" + (", unresolved" if in_doubt(found) else "")
 
 
 def _pair(subject: Subject) -> tuple[Point, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
@@ -29,6 +30,8 @@ MOST = {(VIEW, COPY): 1.25, (COPY, HAND): 1.03}
 WORDS = {(VIEW, COPY): "a view over its copy", (COPY, HAND): "a copy, or its export, over the same shape built by hand"}
 SHARES = (0.25, 0.5)
 """Points near these shares of the MACs are timed; the last one in other runtimes too."""
+LEAST_SAMPLES, MOST_SAMPLES = 30, 2000
+"""Clean samples of each network: to see whether the machine is quiet, and to measure it well."""
 RATIO, CONTROL = "latency_ratio", "latency_control"
 
 
@@ -90,25 +93,29 @@ def _exported(job: Job, subject: Subject, point: Point) -> list[Record]:
     """Time an exported subnet beside the exported hand-made network, in each runtime that is installed."""
     found: list[Record] = []
     copy = materialize(subject.family.view(point.name))
-    networks = {HAND: by_hand(copy), COPY: copy, CONTROL: by_hand(copy)}
+    networks = {HAND: by_hand(copy), COPY: copy}
     for runtime in [name for name, there in installed().items() if there and name != EAGER]:
         job.tell(f"latency, {subject.name} in {runtime}", 0.0)
         try:
-            runners = {who: _runner(job, subject, runtime, (who, module)) for who, module in networks.items()}
+            files = {who: _file(job, subject, runtime, (who, module)) for who, module in networks.items()}
         except ExportError as error:
             job.tell(f"{subject.name} is not timed in {runtime}: {error}", 1.0)
             continue
-        control = runners.pop(CONTROL)
+        runners = {who: _runner(subject, runtime, path) for who, path in files.items()}
+        control = _runner(subject, runtime, files[HAND])
         found += _compared(job, (runners, control), 1, _Told(subject, point, f"{runtime}, batch 1"))
     return found
 
 
-def _runner(job: Job, subject: Subject, runtime: str, network: tuple[str, nn.Module]) -> Runner:
-    exporter, (who, module) = EXPORTERS.get(runtime)(), network
-    inputs = subject.family.core.example_inputs
-    path = job.folder / f"speed-{subject.name}-{runtime}-{who.replace(' ', '-')}{exporter.suffix}"
-    made = export_point(runtime, ToExport(who, module, inputs, {}), path)
-    return exporter.load(made.files[0], 1).runner(*(repeated(tensor, 1) for tensor in inputs))
+def _file(job: Job, subject: Subject, runtime: str, network: tuple[str, nn.Module]) -> Path:
+    who, module = network
+    path = job.folder / f"speed-{who.replace(' ', '-')}{EXPORTERS.get(runtime).suffix}"
+    return export_point(runtime, ToExport(who, module, subject.family.core.example_inputs, {}), path).files[0]
+
+
+def _runner(subject: Subject, runtime: str, path: Path) -> Runner:
+    inputs = (repeated(tensor, 1) for tensor in subject.family.core.example_inputs)
+    return EXPORTERS.get(runtime)().load(path, 1).runner(*inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +149,25 @@ def _compared(job: Job, runners: tuple[Mapping[str, Runner], Runner], batch: int
 
 
 def _settled(job: Job, runners: Mapping[str, Runner], control: Runner, batch: int) -> dict[str, LatencyResult]:
-    """Return the results of the first try whose control held, or of the last."""
-    results: dict[str, LatencyResult] = {}
+    """Return the results of the first try whose control held, or of the last; short calls get more samples then.
+
+    30 samples tell whether the machine is quiet. The intervals of so few are too wide for a bar of 3%.
+    """
+    limit, results = job.effort.latency_s, dict[str, LatencyResult]()
     for _ in range(job.effort.tries):
-        results = latency(runners, time_limit_s=job.effort.latency_s, threads=1, batch=batch, control=control)
-        if all(result.status == "ok" for result in results.values()):
+        results = latency(runners, time_limit_s=limit, threads=1, batch=batch, control=control)
+        if _held(results):
             break
-    return results
+    round_s = sum(result.median_ms for result in results.values()) / 1000 * (1 + 1 / len(results))
+    wanted = min(MOST_SAMPLES, int(0.5 * limit / max(round_s, 1e-6)))
+    if not _held(results) or wanted <= LEAST_SAMPLES:
+        return results
+    more = latency(runners, min_samples=wanted, time_limit_s=limit, threads=1, batch=batch, control=control)
+    return more if _held(more) else results
+
+
+def _held(results: Mapping[str, LatencyResult]) -> bool:
+    return all(result.status == "ok" for result in results.values())
 
 
 @dataclass(frozen=True)
@@ -164,7 +183,9 @@ class _Ratio:
 
     @property
     def shown(self) -> str:
-        return f"{self.record.value:.3f}x" + (" (unresolved)" if in_doubt(self.record) else "")
+        low, high = self.record.low, self.record.high
+        ends = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
+        return f"{self.record.value:.3f}x{ends}" + (", unresolved" if in_doubt(self.record) else "")
 
 
 def _ratios(figures: Figures) -> Iterator[_Ratio]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,6 @@ from concertina.nest import materialize
 from concertina.train import Reporter
 from concertina.types import Core
 
-LARGE = "cifar-resnet56"
 LARGE_POINTS = (0.125, 0.25, 0.476, 0.75, 1.0)
 NOISE_SAMPLES = 32
 
@@ -65,7 +65,7 @@ def job_of(source: Source | FromFile, effort: Effort, folder: Path, tell: Report
     if isinstance(source, FromFile):
         return _from_file(source, effort, folder, tell)
     trained, study = _trained(source, effort, folder, tell)
-    return Job((trained, _large(folder, tell)), study, effort, folder, tell)
+    return Job((trained, _large(effort.large, folder, tell)), study, effort, folder, tell)
 
 
 def _trained(source: Source, effort: Effort, folder: Path, tell: Reporter) -> tuple[Subject, Study]:
@@ -82,15 +82,15 @@ def _trained(source: Source, effort: Effort, folder: Path, tell: Reporter) -> tu
     return subject, Study(held, core, core, graph, tuning)
 
 
-def _large(folder: Path, tell: Reporter) -> Subject:
+def _large(name: str, folder: Path, tell: Reporter) -> Subject:
     """Return a larger family, never trained: its sizes and its structure are what is measured."""
-    core = load(f"zoo:{LARGE}", weights="random")
+    core = load(f"zoo:{name}", weights="random")
     generator = torch.Generator().manual_seed(0)
     shape, classes = core.example_inputs[0].shape[1:], len(core.class_names)
     inputs = torch.randn(NOISE_SAMPLES, *shape, generator=generator)
     noise = ArrayData((inputs, torch.arange(NOISE_SAMPLES) % classes), core.class_names)
     family = fit(core, noise, points=LARGE_POINTS, epochs=0, criterion="magnitude-l2", order="criterion", progress=tell)
-    return _saved(LARGE, family, folder)
+    return _saved(name, family, folder)
 
 
 def _saved(name: str, family: Family, folder: Path) -> Subject:
@@ -101,7 +101,7 @@ def _saved(name: str, family: Family, folder: Path) -> Subject:
 
 def _from_file(source: FromFile, effort: Effort, folder: Path, tell: Reporter) -> Job:
     family = open_family(source.path, module=source.module)
-    subject = Subject(source.path.stem, family, source.path)
+    subject = Subject(_called(source.path), family, source.path)
     study = None
     if source.data is not None:
         held = _held(source.data, family)
@@ -110,6 +110,11 @@ def _from_file(source: FromFile, effort: Effort, folder: Path, tell: Reporter) -
         base = core or full
         study = Study(held, core, base, analyse(base, progress=tell))
     return Job((subject,), study, effort, folder, tell)
+
+
+def _called(path: Path) -> str:
+    """Return what figures call the family of a file: its name, in letters that stand in a scope and in a table."""
+    return re.sub(r"[^\w.-]+", "-", path.stem).strip("-") or "family"
 
 
 def _held(data: Any, family: Family) -> Any:

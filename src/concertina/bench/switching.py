@@ -15,7 +15,7 @@ import concertina.family.opening as opening
 from concertina.bench.base import THEMES, Job, Subject, Theme, markdown
 from concertina.bench.byhand import build_anew
 from concertina.bench.figures import FAMILY, Figures, in_doubt, scope
-from concertina.bench.verdicts import Bar, faster
+from concertina.bench.verdicts import SET_FOR, Bar, faster
 from concertina.measure.intervals import median_interval, quantile
 from concertina.measure.latency import MAX_WAIT_SHARE, UNGATED, UNRESOLVED
 from concertina.measure.machine import machine_fingerprint, versions
@@ -60,7 +60,9 @@ class SwitchingTheme(Theme):
                     verdict = faster(found, most, doubt=in_doubt(found))
                     what, told = f"{subject}: switching, {who}", f"{found.value:.3g} ms"
                     control = f"{found.n} samples" + (", none clean" if in_doubt(found) else "")
-                    bars.append(Bar(what, f"< {most:g} ms", told, verdict, most - found.value, control=control))
+                    bars.append(
+                        Bar(what, f"< {most:g} ms{SET_FOR}", told, verdict, most - found.value, control=control)
+                    )
         return bars
 
 
@@ -75,7 +77,8 @@ class _Files:
 
 def _times(job: Job, subject: Subject) -> Iterator[Record]:
     taken: dict[str, list[Sample]] = {who: [] for who in (FAMILY, AGAIN, STATE, SAFETENSORS)}
-    files = {point.name: _written(subject, point, job.folder) for point in subject.family.points}
+    points = enumerate(subject.family.points)
+    files = {point.name: _written(subject, point, job.folder / f"switch-{place}") for place, point in points}
     for turn in range(job.effort.repeats):
         job.tell(f"switching, {subject.name}", turn / job.effort.repeats)
         for who, sample in _one_turn(subject, files):
@@ -112,9 +115,9 @@ def _median(samples: list[Sample], where: str) -> Record:
     return replace(record, machine=machine_fingerprint(), versions=versions())
 
 
-def _written(subject: Subject, point: Point, folder: Path) -> _Files:
+def _written(subject: Subject, point: Point, path: Path) -> _Files:
     module = materialize(subject.family.view(point.name))
-    state, tensors = (folder / f"switch-{subject.name}-{point.name}{suffix}" for suffix in (".pt", ".safetensors"))
+    state, tensors = (path.with_suffix(suffix) for suffix in (".pt", ".safetensors"))
     held = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     torch.save(held, state)
     save_file(held, tensors)

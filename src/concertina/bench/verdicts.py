@@ -13,6 +13,10 @@ ORDER: tuple[Verdict, ...] = ("not met", "not resolved", "met")
 """Verdicts, the worst first."""
 
 
+SET_FOR = " (set for a ResNet-56)"
+"""What is said of bars that depend on the network."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """Something that a figure has to reach."""
