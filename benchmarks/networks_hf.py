@@ -100,7 +100,9 @@ def _clip_text() -> Built:
     config = hf.CLIPTextConfig(
         vocab_size=WORDS, projection_dim=16, max_position_embeddings=32, eos_token_id=WORDS - 1, **TEXT
     )
-    return hf.CLIPTextModelWithProjection(config), ids(), "text_embeds"
+    (words,) = ids()
+    words[:, -1] = WORDS - 1  # the tower reads its answer off at the token that ends a text
+    return hf.CLIPTextModelWithProjection(config), (words,), "text_embeds"
 
 
 STAGES: dict[str, Any] = {"hidden_sizes": [16, 32], "depths": [2, 2]}
@@ -109,7 +111,8 @@ NETWORKS: dict[str, Callable[[], Built]] = {
     "ResNet, bottleneck": lambda: classifier("ResNet", embedding_size=16, layer_type="bottleneck", **STAGES),
     "RegNet": lambda: classifier("RegNet", embedding_size=16, groups_width=8, **STAGES),
     "MobileNetV2": lambda: classifier(
-        "MobileNetV2", image_size=IMAGE, depth_multiplier=0.25, depth_divisible_by=4, min_depth=4
+        "MobileNetV2", image_size=IMAGE, depth_multiplier=0.25, depth_divisible_by=4, min_depth=4,
+        first_layer_is_expansion=True,
     ),
     "ConvNext": lambda: classifier("ConvNext", num_stages=2, image_size=IMAGE, **STAGES),
     "EfficientNet": lambda: classifier(

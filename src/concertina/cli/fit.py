@@ -65,6 +65,7 @@ class Options(TextOptions, Common):
     random_specs: Annotated[
         int, typer.Option(help="Random subnets of the whole space in each step, for families to be searched.")
     ] = 0
+    optimizer: Annotated[str, typer.Option(metavar="NAME", help="sgd, or adamw (transformers).")] = "sgd"
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0
     device: Annotated[str, typer.Option(metavar="NAME", help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu"
     dtype: Annotated[str, typer.Option(metavar="NAME", help="Number type to train in: float32, bfloat16 or auto.")] = (
@@ -183,6 +184,7 @@ def _settings(options: Options) -> FitOptions:
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "optimizer": options.optimizer,
         "random_specs": options.random_specs,
         "seed": options.seed,
         "device": options.device,
