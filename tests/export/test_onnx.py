@@ -308,8 +308,9 @@ def test_latency_says_which_runtime_it_speaks_of(tmp_path: Path, capsys: pytest.
     assert all(record.scope.startswith("batch=1 threads=1 onnx") for record in found)
     eager = owner.measure_latency(threads=1, time_limit_s=0.5)
     assert not any("eager" in record.scope or "onnx" in record.scope for record in eager)
-    median = {r.spec: r.value for r in eager if r.metric == "latency_ms_median"}
-    assert owner.latencies_ms(threads=1) == {point.name: median[point.spec.text] for point in owner.points}
+    shown = owner.latencies_ms(threads=1)  # on a busy machine unresolved figures are measured anew: the last count
+    median = {r.spec: r.value for r in owner.records if r.metric == "latency_ms_median" and "onnx" not in r.scope}
+    assert shown == {point.name: median[point.spec.text] for point in owner.points}
     path = tmp_path / "family.concertina"
     assert main(["measure", str(path), "--latency", "--runtime", "tflite"]) == 2
     assert "unknown runtime: got 'tflite'; allowed: eager, onnx, openvino" in capsys.readouterr().err
