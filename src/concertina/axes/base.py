@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from concertina.analyse.slicing import fix_sizes
 from concertina.registry import Registry
 from concertina.types import Dim, Graph, Scores, SubnetSpec
 
@@ -60,6 +61,26 @@ class Axis(ABC):
     @abstractmethod
     def slim(self, module: nn.Module, dims: tuple[Dim, ...], spec: SubnetSpec) -> None:
         """Change in place what a subnet built on the viewed tensors must declare or leave out."""
+
+
+class SizingAxis(Axis):
+    """What axes have in common whose dims make tensors shorter: prefix views, and declared sizes that follow them."""
+
+    def attach(self, module: nn.Module, graph: Graph) -> None:
+        """Do nothing: what is to be sized is there."""
+
+    def view(self, dims: tuple[Dim, ...], spec: SubnetSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return prefix views of the units kept."""
+        views = dict(tensors)
+        for dim in dims:
+            views = narrow(dim, spec[dim.name], views)
+        return views
+
+    def slim(self, module: nn.Module, dims: tuple[Dim, ...], spec: SubnetSpec) -> None:
+        """Set declared sizes (`out_channels` and the like) to the units kept."""
+        for dim in dims:
+            if spec[dim.name] != dim.original:
+                fix_sizes(module, dim.attributes, spec[dim.name])
 
 
 AXES: Registry[type[Axis]] = Registry("axis")

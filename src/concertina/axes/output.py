@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from concertina.analyse.slicing import fix_sizes
-from concertina.axes.base import AXES, Axis, AxisTags, narrow
-from concertina.types import Dim, Graph, Scores, SubnetSpec
+from concertina.axes.base import AXES, AxisTags, SizingAxis
+from concertina.types import Dim, Graph, Scores
 
 
 @AXES.register("output", source="Kusupati et al., Matryoshka representation learning (arXiv:2205.13147)", year=2022)
-class Output(Axis):
+class Output(SizingAxis):
     """Fewer numbers in the network's output; offered only in the sizes that were asked for."""
 
     name = "output"
@@ -29,19 +26,3 @@ class Output(Axis):
     def order(self, graph: Graph, scores: Scores) -> dict[str, Tensor]:
         """Return nothing: outputs keep their places, which mean something to whoever reads them."""
         return {}
-
-    def attach(self, module: nn.Module, graph: Graph) -> None:
-        """Do nothing: every network has its output."""
-
-    def view(self, dims: tuple[Dim, ...], spec: SubnetSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return prefix views of the rows that make the outputs kept."""
-        views = dict(tensors)
-        for dim in dims:
-            views = narrow(dim, spec[dim.name], views)
-        return views
-
-    def slim(self, module: nn.Module, dims: tuple[Dim, ...], spec: SubnetSpec) -> None:
-        """Set declared sizes to the outputs kept."""
-        for dim in dims:
-            if spec[dim.name] != dim.original:
-                fix_sizes(module, dim.attributes, spec[dim.name])

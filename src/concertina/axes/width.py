@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from concertina.analyse.slicing import fix_sizes
-from concertina.axes.base import AXES, Axis, AxisTags, narrow
-from concertina.types import Dim, Graph, Group, Scores, SubnetSpec
+from concertina.axes.base import AXES, AxisTags, SizingAxis
+from concertina.types import Dim, Graph, Group, Scores
 
 
 @AXES.register("width", source="Slimmable networks (arXiv:1812.08928), sorted as in OFA (arXiv:1908.09791)", year=2018)
-class Width(Axis):
+class Width(SizingAxis):
     """Fewer units (channels, features, heads) of a verified group."""
 
     name = "width"
@@ -42,22 +39,6 @@ class Width(Axis):
             for group in graph.elastic_groups
             if group.name in scores.units
         }
-
-    def attach(self, module: nn.Module, graph: Graph) -> None:
-        """Do nothing: every network has its width."""
-
-    def view(self, dims: tuple[Dim, ...], spec: SubnetSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return prefix views of the kept units."""
-        views = dict(tensors)
-        for dim in dims:
-            views = narrow(dim, spec[dim.name], views)
-        return views
-
-    def slim(self, module: nn.Module, dims: tuple[Dim, ...], spec: SubnetSpec) -> None:
-        """Set declared sizes (`out_channels` and the like) to the kept units."""
-        for dim in dims:
-            if spec[dim.name] != dim.original:
-                fix_sizes(module, dim.attributes, spec[dim.name])
 
 
 def chunk_choices(units: int) -> tuple[int, ...]:
