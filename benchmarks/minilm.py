@@ -88,7 +88,7 @@ def fit(recipe: str, samples: int, epochs: float | None, seed: int) -> None:
         data,
         pairs("dev"),
         points=POINTS,
-        task=Similarity(outputs=OUTPUTS, distance="vectors", top_score=5.0),
+        task=Similarity(outputs=OUTPUTS, top_score=5.0),
         recipe=recipe,
         progress=tell,
         seed=seed,

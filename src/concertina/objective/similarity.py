@@ -33,7 +33,8 @@ class Similarity(Task):
         augment: Name of the augmentation, for one image per side.
         loss: "cosent" ranks pairs (any scale of scores); "cosine" regresses cosines on `scores / top_score`.
         top_score: Score of two equal inputs, for "cosine".
-        distance: Name of the distance that distillation minimises.
+        distance: Name of the distance that distillation minimises; unless said "vectors" where embeddings may be cut,
+            and "gram", which takes students with another number of features, where not.
         outputs: Sizes to which embeddings may be cut: their first so many numbers are judged, and trained, as
             embeddings too (Kusupati et al. 2022, arXiv 2205.13147).
 
@@ -54,7 +55,7 @@ class Similarity(Task):
         augment: str = "none",
         loss: Loss = "cosent",
         top_score: float = 1.0,
-        distance: str = "gram",
+        distance: str = "",
         outputs: Sequence[int] = (),
     ) -> None:
         if class_names:
@@ -64,7 +65,10 @@ class Similarity(Task):
         if not top_score > 0:
             raise InputError("top score", asked=str(top_score), allowed="above 0")
         self.kind, self.top_score, self.fill = loss, top_score, black(preprocess)
-        self._augment, self._distance = AUGMENTATIONS.get(augment), DISTANCES.get(distance)
+        self._augment, self._distance = (
+            AUGMENTATIONS.get(augment),
+            DISTANCES.get(distance or ("vectors" if outputs else "gram")),
+        )
         self.augmentation = augment
         self.outputs = check_outputs(outputs)
 
