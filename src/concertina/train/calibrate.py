@@ -45,6 +45,9 @@ def calibrate(
     fresh = {name: tensor.detach().clone() for name, tensor in private.items()}
     subnet = supernet.subnet(spec, fresh)
     layers = [layer for layer in subnet.modules() if isinstance(layer, MOVING_STATISTICS) and layer.track_running_stats]
+    stays = {name: tensor for name, tensor in private.items() if isinstance(tensor, nn.Parameter)}
+    if not layers:
+        return fresh | stays
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None
@@ -55,9 +58,8 @@ def calibrate(
             if len(batch[-1]) > 1:
                 subnet(*task.inputs(batch))
                 seen += 1
-    if layers and not seen:
+    if not seen:
         raise DataError("calibration needs a batch of two samples or more", asked="none")
-    stays = {name: tensor for name, tensor in private.items() if isinstance(tensor, nn.Parameter)}
     return fresh | stays
 
 
