@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concertina.axes import AXES
+from concertina.bench import THEMES
 from concertina.export import EXPORTERS
 from concertina.load import ZOO
 from concertina.load.sources import SOURCES
@@ -17,4 +18,5 @@ from concertina.train import RECIPES
 
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
-    return (ZOO, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES, EXPORTERS, STRATEGIES, EXECUTORS)
+    trained = (ZOO, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES)
+    return (*trained, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)
