@@ -1,4 +1,4 @@
-"""Outputs that can be cut: embeddings turned to their principal axes, and points with fewer outputs."""
+"""Outputs that can be cut: embeddings turned so that few numbers say much, and points with fewer outputs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from concertina.types import Core, Dim, Graph, Point, Space
 SAMPLES = 4096
 """Most samples of the training data from which principal axes are taken."""
 BATCH = 64
+MIXED = 2 / 3
+"""Share of the principal axes, the first ones, that are mixed with each other."""
 UNCHANGED = 1e-3
 """Largest change of a cosine by the turn."""
 
 
 def with_cut_outputs(core: Core, graph: Graph, task: Task, data: TensorData) -> tuple[Core, Graph]:
-    """Return the core with its embeddings turned to their principal axes, and the graph with the sizes of the task.
+    """Return the core with its embeddings turned, and the graph with the sizes of the task.
 
-    A turn changes no cosine and no distance, but the first numbers of an embedding then say the most that so many can.
+    A turn changes no cosine and no distance, but first numbers of an embedding then say more. Principal axes alone put
+    the coarse differences first and the fine ones last; so those that matter are mixed at random, and each number says
+    a part of everything, while the last third of the axes, mostly noise, comes last.
 
     Args:
         core: The network as loaded; it is copied.
@@ -38,7 +42,8 @@ def with_cut_outputs(core: Core, graph: Graph, task: Task, data: TensorData) -> 
     Raises:
         InputError: No linear layer makes the outputs alone, or a size is not below their number.
 
-    Source: principal components, Hotelling 1933; as a start of nested embeddings, ours.
+    Source: principal components, Hotelling 1933, and random projections, Johnson and Lindenstrauss 1984; both together
+        as a start of nested embeddings (arXiv:2205.13147), ours.
     """
     group = graph.output_group
     layer = core.module.get_submodule(group.name) if group is not None else None
@@ -52,7 +57,7 @@ def with_cut_outputs(core: Core, graph: Graph, task: Task, data: TensorData) -> 
         raise InputError("option outputs", asked=str(max(task.outputs)), allowed=f"1 to {group.units - 1}")
     turned = copy.deepcopy(core.module)
     rows = _embeddings(core.module, task, data)
-    _turn(turned.get_submodule(group.name), _principal_axes(rows))
+    _turn(turned.get_submodule(group.name), _mixed_axes(rows))
     _check_same_cosines(rows[:BATCH], _embeddings(turned, task, data)[:BATCH])
     return replace(core, module=turned, fingerprint=fingerprint(turned)), replace(graph, outputs=tuple(task.outputs))
 
@@ -64,9 +69,13 @@ def _embeddings(module: nn.Module, task: Task, data: TensorData) -> Tensor:
     return nn.functional.normalize(torch.cat(found).double(), dim=-1)
 
 
-def _principal_axes(rows: Tensor) -> Tensor:
-    """Return the axes (features, features) of rows, the one with the largest share of their inner products first."""
-    return torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1).T
+def _mixed_axes(rows: Tensor) -> Tensor:
+    """Return axes (features, features): the first two thirds of the principal ones, mixed at random, then the rest."""
+    axes = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1).T.clone()
+    count = max(1, round(MIXED * len(axes)))
+    drawn = torch.randn(count, count, generator=torch.Generator().manual_seed(0), dtype=axes.dtype)
+    axes[:count] = torch.linalg.qr(drawn)[0] @ axes[:count]
+    return axes
 
 
 def _turn(layer: Any, axes: Tensor) -> None:
