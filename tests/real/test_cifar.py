@@ -44,7 +44,7 @@ def fitted(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("r20") / "r20.concertina"
     words = ["fit", "--arch", "zoo:cifar-resnet20", "--weights", str(real_data / "resnet20-cifar10.safetensors")]
     data = f"{real_data / 'cifar10-test.npz'}@part=calibration"
-    words += ["--data", data, "--validation", data, "--points", "0.25,0.5,1.0", "--epochs", "1", "--dtype", "bfloat16"]
+    words += ["--data", data, "--validation", data, "--points", "0.25,0.5,1.0", "--epochs", "1", "--dtype", "auto"]
     assert main([*words, "-o", str(path), "-q"]) == 0
     return path
 
