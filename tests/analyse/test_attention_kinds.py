@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from tests.analyse.networks import core_of
@@ -136,10 +134,9 @@ def test_one_projection_for_all_is_elastic_where_each_heads_parts_lie_together()
 
 
 @pytest.mark.parametrize("key_heads", [1, 2])
-def test_few_key_heads_hide_no_other_group_and_cost_no_time(key_heads: int) -> None:
-    started = time.monotonic()
+def test_few_key_heads_hide_no_other_group(key_heads: int) -> None:
     graph = found(Block(Attention(key_heads)), Block(Attention(key_heads)))
-    assert time.monotonic() - started < 30  # the search for coupled channels alone does not end on such networks
+    assert not any("did not end" in group.rigid for group in graph.groups)  # as it does without stand-ins
     names = {group.name: group.units for group in graph.elastic_groups}
     assert {"embed": WIDTH, "blocks.0.gate": 24, "blocks.1.gate": 24}.items() <= names.items()
     assert [group.units for group in heads_of(graph)] == ([key_heads] * 2 if key_heads > 1 else [])

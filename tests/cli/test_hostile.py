@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -139,8 +140,9 @@ def test_budgets_are_told_in_words_of_the_command_line(files: Files, capsys: Cap
     words = ["extract", str(files.zoo), "-o", "out", "--quiet"]
     assert "For a number of MACs use --macs." in refused([*words, "--share", "1.5"], capsys)
     text = refused([*words, "--latency-ms", "1e-9"], capsys)
-    assert "no operating point fits --latency-ms 1e-09: allowed: " in text
-    assert " ms or more (the fastest point, 'p" in text
+    assert re.search(
+        r"no operating point fits --latency-ms 1e-09: allowed: \d+\.\d+ ms or more \(the fastest point, 'p", text
+    )
 
 
 def test_a_network_without_its_scheme_is_recognised(capsys: Capsys) -> None:

@@ -122,5 +122,9 @@ def test_outputs_are_refused_where_they_mean_nothing() -> None:
     for ask in ({"outputs": 5}, {"point": "p50:5"}, {"point": "p50:8", "outputs": 4}, {"outputs": "8"}):
         with pytest.raises(PointError, match="outputs"):
             family().at(**({"share": 0.5} if "point" not in ask else {}), **ask)
+    for wanted in ({"share": 0.4, "outputs": 8}, {"point": "p50:8"}):
+        with pytest.raises(PointError, match="calibrated"):
+            family().at(calibrate=pairs(0), **wanted)
+    assert family().evidence.provenance["outputs"].startswith("8, 4;")
     with pytest.raises(PointError, match="whole"):
         ct.fit(core(), pairs(0), points=(0.5,), epochs=0).at(0.5, outputs=8)

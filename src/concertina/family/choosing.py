@@ -71,6 +71,10 @@ class Chooser:
             PointError: A part of it has not been read, or the budget is a latency.
             BudgetError, SpecError: As for `Family.at`.
         """
+        name = budget.get("point")
+        if "outputs" in budget or (isinstance(name, str) and cut_name(name, self._supernet.space)[1] is not None):
+            do = "Leave the number out, and cut what the subnet gives: subnet(x)[:, :128]."
+            raise PointError("outputs of a calibrated subnet stay whole", do=do)
         if isinstance(share, SubnetSpec):
             spec, position = self._supernet.space.check(share), -1
         else:

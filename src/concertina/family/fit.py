@@ -194,5 +194,7 @@ def prepare(
     supernet = nest(core, graph, scores, CostModel.of)
     facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
     choose_points(supernet, shares)
+    if graph.outputs:
+        facts["outputs"] = f"{', '.join(map(str, graph.outputs))}; turned to mixed principal axes"
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
     return Preparation(family, supernet, task, data, facts)
