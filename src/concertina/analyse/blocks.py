@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.analyse.cut import cause
-from concertina.analyse.events import is_close
+from concertina.analyse.events import hooked, is_close
 from concertina.analyse.probe import SAME, Probe
 from concertina.analyse.rest import at_rest, normalised, resting_norms
 from concertina.errors import AnalysisError
@@ -66,15 +66,16 @@ def find_blocks(probe: Probe) -> tuple[Block, ...]:
     modules = dict(probe.module.named_modules())
     readers = {side.path for side in probe.wiring.sides.values() if side.role in ("in", "depthwise")}
     weighty = [path for path in calls if path and any(reader.startswith(f"{path}.") for reader in readers)]
-    passing = [path for path in weighty if not _why_no_identity(probe, modules[path], calls[path])]
+    reasons = {path: _why_no_identity(probe, modules[path], calls[path]) for path in weighty}
+    passing = [path for path, why in reasons.items() if not why]
     blocks = [path for path in passing if _has_own(path, passing, readers)]
     kinds = {type(modules[path]) for path in blocks if not type(modules[path]).__module__.startswith("torch.")}
     listed = [path for path in calls if path in blocks or (path not in passing and type(modules[path]) in kinds)]
     found = []
     for path in (path for path in modules if path in listed):
         block = Block(path, _tensors_of(probe, path), returns=_main(calls[path].output)[1])
-        why = _why_no_identity(probe, modules[path], calls[path]) or _why_not_skippable(probe, block)
-        found.append(replace(block, rigid=why))
+        why = reasons[path] if path in reasons else _why_no_identity(probe, modules[path], calls[path])
+        found.append(replace(block, rigid=why or _why_not_skippable(probe, block)))
     return tuple(found)
 
 
@@ -117,11 +118,8 @@ def _calls(probe: Probe) -> dict[str, _Call]:
         for path, layer in probe.module.named_modules()
         if any(True for _ in layer.parameters())
     ]
-    try:
+    with hooked(handles):
         probe.run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls
 
 

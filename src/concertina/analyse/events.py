@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 Event = tuple[str, tuple[Tensor, ...]]
 """Path of a module and the tensors that one call of it gave."""
@@ -68,13 +69,10 @@ def failing_path(module: nn.Module, inputs: Sequence[Tensor]) -> str:
 
     handles = [layer.register_forward_pre_hook(enter(path)) for path, layer in module.named_modules()]
     try:
-        with _watched(module, lambda _path, _tensors: inside.pop()), torch.no_grad():
+        with hooked(handles), _watched(module, lambda _path, _tensors: inside.pop()), torch.no_grad():
             module(*(item.clone() for item in inputs))
     except Exception:  # whatever broke off is known to the caller; asked for is only where
         return inside[-1] if inside else ""
-    finally:
-        for handle in handles:
-            handle.remove()
     return ""
 
 
@@ -95,6 +93,16 @@ def is_prefix(new: Tensor, old: Tensor) -> bool:
 
 
 @contextmanager
+def hooked(handles: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Within the context hooks are in place, which are removed afterwards."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def _watched(module: nn.Module, tell: Callable[[str, tuple[Tensor, ...]], object]) -> Iterator[None]:
     """Within the context, `tell(path, tensors)` is called after every call of every module."""
 
@@ -105,11 +113,8 @@ def _watched(module: nn.Module, tell: Callable[[str, tuple[Tensor, ...]], object
         return leave
 
     handles = [layer.register_forward_hook(hook(path)) for path, layer in module.named_modules()]
-    try:
+    with hooked(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class _FoundError(Exception):

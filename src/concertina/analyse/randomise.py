@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from concertina.analyse.attention import find_heads
+from concertina.analyse.events import hooked
 
 PEAKED = 3.0
 """Factor on queries and keys: attention that averages would make all tokens alike after a few layers."""
@@ -96,12 +97,8 @@ def settle_statistics(module: nn.Module, inputs: Sequence[Tensor], generator: to
     seen: set[int] = set()
     norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
     handles = [norm.register_forward_pre_hook(settle) for norm in norms]
-    try:
-        with torch.no_grad():
-            module(*(item.clone() for item in inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), torch.no_grad():
+        module(*(item.clone() for item in inputs))
 
 
 def first_two(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from concertina.analyse.events import hooked
 from concertina.analyse.slicing import as_contiguous, copy_with_tensors
 from concertina.errors import AnalysisError
 from concertina.load.running import run_checked
@@ -31,11 +32,8 @@ def unreached_modules(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[str,
         layer.register_forward_pre_hook(lambda _layer, _args, path=path: called.add(path))
         for path, layer in module.named_modules()
     ]
-    try:
+    with hooked(handles):
         used = _parameters_used(module, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
     return tuple(
         path
         for path, layer in module.named_modules()

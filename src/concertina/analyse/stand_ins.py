@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.analyse.attention import Heads, find_heads
+from concertina.analyse.events import hooked
 from concertina.analyse.layers import is_transposed_linear
 
 
@@ -63,12 +64,8 @@ def _outputs_of(module: nn.Module, inputs: Sequence[Tensor], paths: Sequence[str
         return leave
 
     handles = [module.get_submodule(path).register_forward_hook(note(path)) for path in paths]
-    try:
-        with torch.no_grad():
-            module(*(item.clone() for item in inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(handles), torch.no_grad():
+        module(*(item.clone() for item in inputs))
     return found
 
 
