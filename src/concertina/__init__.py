@@ -19,6 +19,7 @@ TYPE_CHECKING = False  # True for those who check types; `typing` would take lon
 if TYPE_CHECKING:
     from typing import Any
 
+    from concertina.analyse import group
     from concertina.errors import ConcertinaError
     from concertina.family import Family, fit, open, prepare
     from concertina.load import load, open_data, open_texts
@@ -41,6 +42,7 @@ _HOMES = {
     "TrainSettings": "train",
     "Trainer": "train",
     "fit": "family",
+    "group": "analyse",
     "load": "load",
     "materialize": "nest",
     "open": "family",
@@ -62,6 +64,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "fit",
+    "group",
     "load",
     "materialize",
     "open",

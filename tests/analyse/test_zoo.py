@@ -44,15 +44,16 @@ def test_streams_and_inner_widths_and_blocks_of_the_digits_network_are_elastic()
     assert [block.path for block in graph.elastic_blocks] == [f"stages.{s}.{b}" for s in range(3) for b in range(2)]
 
 
-def test_zero_padded_shortcuts_make_the_streams_rigid_and_leave_block_inner_groups_elastic() -> None:
+def test_zero_padded_shortcuts_put_the_first_stream_into_the_middle_of_the_others() -> None:
     core, graph = zoo("cifar-resnet20")
     assert_option_a(graph, blocks=3)
-    assert reasons(graph)["conv1"] == "permute: reordering its units changes what 'layer2.0' computes"
+    runs = {(m.tensor, m.start, m.of) for m in graph.elastic_groups[0].members if m.of}
+    assert {("layer2.0.conv2.weight", 8, 32), ("layer3.2.bn2.running_var", 24, 64), ("linear.weight", 24, 64)} <= runs
     assert core.module.layer2[0].conv1.out_channels == 32
 
 
 @pytest.mark.slow
-def test_the_deep_residual_network_has_27_elastic_groups() -> None:
+def test_the_deep_residual_network_has_28_elastic_groups() -> None:
     _, graph = zoo("cifar-resnet56")
     assert_option_a(graph, blocks=9)
 
@@ -68,11 +69,8 @@ def test_real_weights_give_what_random_ones_give(real_data: Path) -> None:
 def assert_option_a(graph: Graph, blocks: int) -> None:
     """Assert what must hold for an option-A residual network with so many blocks a stage."""
     places = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(blocks)]
-    assert [group.name for group in graph.elastic_groups] == [f"{place}.conv1" for place in places]
-    streams = {"conv1": "layer2.0", "layer2.0.conv2": "layer2.0", "layer3.0.conv2": "layer3.0"}
-    assert set(reasons(graph)) == {*streams, "linear"}
-    for name, culprit in streams.items():
-        assert f"'{culprit}'" in reasons(graph)[name]
+    assert [group.name for group in graph.elastic_groups] == ["conv1", *(f"{place}.conv1" for place in places)]
+    assert reasons(graph) == {"linear": OUTPUT}
     changing = ["layer2.0", "layer3.0"]
     assert [block.path for block in graph.elastic_blocks] == [place for place in places if place not in changing]
     assert {block.path for block in graph.blocks if block.rigid} == set(changing)
@@ -98,14 +96,19 @@ def test_stream_heads_mlps_and_blocks_of_the_vision_transformer_are_elastic() ->
 def test_members_fit_their_tensors_and_no_tensor_side_is_listed_twice(name: str) -> None:
     core, graph = zoo(name)
     tensors = {**dict(core.module.named_parameters()), **dict(core.module.named_buffers())}
-    sides = [(member.tensor, member.dim) for group in graph.groups for member in group.members]
+    sides = [(member.tensor, member.dim, member.start) for group in graph.groups for member in group.members]
     assert len(sides) == len(set(sides))
     for group in graph.groups:
+        in_runs = any(member.of for member in group.members)
         for member in group.members:
-            assert tensors[member.tensor].shape[member.dim] == group.units * member.positions
+            length, owned = tensors[member.tensor].shape[member.dim], group.units * member.positions
+            assert length == (member.of or owned)
+            assert member.start + owned <= length
         for declared in group.attributes:
             value = getattr(core.module.get_submodule(declared.module), declared.attribute)
-            assert (value[declared.index] if declared.index >= 0 else value) == group.units * declared.positions
+            held = value[declared.index] if declared.index >= 0 else value
+            owned = group.units * declared.positions
+            assert held == owned or (in_runs and held > owned)
 
 
 @pytest.mark.parametrize("name", ["mlp", "digits-cnn", "tiny-vit"])

@@ -72,6 +72,12 @@ def cut(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, 
     return array[(*(slice(0, side) for side in shape), ...)]
 
 
+def kept(array: np.ndarray[Any, Any], extent: tuple[tuple[tuple[int, int], ...], ...]) -> np.ndarray[Any, Any]:
+    """Return a copy of what an extent keeps of an array, position by position."""
+    sides = [[at for start, stop in ranges for at in range(start, stop)] for ranges in extent]
+    return array[np.ix_(*(np.array(side, int) for side in sides))] if sides else array.copy()
+
+
 def point(name: str, spec: SubnetSpec, position: int, share: float) -> Point:
     return Point(name, spec, position, 1000 + int(1000 * share), 100, 400, share, (("accuracy", 0.5 + share / 3),))
 
@@ -82,7 +88,7 @@ def point_private(manifest: Manifest, tensors: Arrays, only: str = "bn") -> dict
     for each in manifest.points:
         if each.position == len(manifest.steps):
             continue
-        pairs = zip(manifest.tensors, manifest.layout.extents(each.spec), strict=True)
+        pairs = zip(manifest.tensors, manifest.layout.shapes(each.spec), strict=True)
         found = {i.name: cut(tensors[i.name], shape) for i, shape in pairs if shape is not None and only in i.name}
         arrays = {name: np.ascontiguousarray(array[::-1]) for name, array in found.items()}
         private[each.name] = {**arrays, "temperature": np.array([1.5], np.float32)}
@@ -262,6 +268,9 @@ def _random_tensor(
     for side in range(rng.integers(0, 4)):
         dim = str(rng.choice([*sized, ""]))
         positions = int(rng.integers(1, 3))
+        if dim and rng.random() < 0.4:
+            shape.append(_random_runs(rng, name, side, sized, members))
+            continue
         shape.append(sized[dim][-1] * positions if dim else int(rng.integers(0, 5)))
         if dim:
             members[dim].append(Member(name, side, "out", positions))
@@ -269,6 +278,26 @@ def _random_tensor(
         if rng.random() < 0.3:
             members[gate].append(Member(name, -1, "gate"))
     return TensorInfo(name, str(rng.choice(list(DTYPES))), tuple(shape))
+
+
+def _random_runs(
+    rng: np.random.Generator,
+    name: str,
+    side: int,
+    sized: dict[str, tuple[int, ...]],
+    members: dict[str, list[Member]],
+) -> int:
+    """Let a side follow one to three dims, maybe one of them twice, in runs with gaps between; return its length."""
+    runs, at = [], int(rng.integers(0, 3))
+    for dim in rng.choice(list(sized), rng.integers(1, 4)):
+        positions = int(rng.integers(1, 3))
+        runs.append((str(dim), positions, at))
+        at += sized[str(dim)][-1] * positions + int(rng.integers(0, 2))
+    if at == 0:
+        return 0
+    for dim, positions, start in runs:
+        members[dim].append(Member(name, side, "in", positions, start, at))
+    return at
 
 
 def _random_steps(rng: np.random.Generator, space: Space) -> tuple[int, ...]:
@@ -287,7 +316,7 @@ def _random_steps(rng: np.random.Generator, space: Space) -> tuple[int, ...]:
 
 
 def _random_private(rng: np.random.Generator, manifest: Manifest, each: Point) -> Arrays:
-    pairs = zip(manifest.tensors, manifest.layout.extents(each.spec), strict=True)
+    pairs = zip(manifest.tensors, manifest.layout.shapes(each.spec), strict=True)
     found = {
         i.name: random_array(rng, i.dtype, shape) for i, shape in pairs if shape is not None and rng.random() < 0.3
     }

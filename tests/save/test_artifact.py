@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, load_file
-from tests.save.builders import Family, cut, random_family, residual_family, same, small_family
+from tests.save.builders import Family, cut, kept, random_family, residual_family, same, small_family
 from tests.save.forge import take_apart
 from tests.save.sources import CutSource, WatchedSource
 
@@ -29,8 +29,7 @@ def assert_serves(content: Content, family: Family, point: Point) -> None:
     layout = family.manifest.layout
     for info, extent in zip(layout.tensors, layout.extents(point.spec), strict=True):
         if extent is not None:
-            found, wanted = cut(content.tensors[info.name], extent), cut(family.tensors[info.name], extent)
-            assert found.shape == extent
+            found, wanted = kept(content.tensors[info.name], extent), kept(family.tensors[info.name], extent)
             assert found.tobytes() == wanted.tobytes()
     private = family.private.get(point.name, {})
     assert set(content.private.get(point.name, {})) == set(private)
@@ -71,8 +70,11 @@ def test_every_point_can_be_reached_alone_and_by_growing(seed: int, reserve: boo
         }
         assert_serves(after, family, point)
     if not reserve and family.manifest.points:
-        extents = dict(zip(family.tensors, family.manifest.layout.extents(content.spec), strict=True))
-        assert {n: a.shape for n, a in content.tensors.items()} == {n: e for n, e in extents.items() if e is not None}
+        rooms = dict(zip(family.tensors, family.manifest.layout.room(content.spec), strict=True))
+        assert {n: a.shape for n, a in content.tensors.items()} == {n: e for n, e in rooms.items() if e is not None}
+        in_runs = {member.tensor for dim in family.manifest.dims for member in dim.members if member.of}
+        shapes = zip(rooms.items(), family.manifest.layout.shapes(content.spec), strict=True)
+        assert all(room == shape for (name, room), shape in shapes if name not in in_runs)
 
 
 @given(SEEDS)

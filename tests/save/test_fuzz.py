@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.save.builders import Family, cut, residual_family, small_family
+from tests.save.builders import Family, kept, residual_family, small_family
 from tests.save.sources import CutSource
 
 from concertina.errors import FormatError, HashError, TruncatedError
@@ -78,7 +78,7 @@ def assert_available(artifact: Artifact, family: Family, names: list[str]) -> No
     extents = family.manifest.layout.extents(content.spec)
     for info, extent in zip(family.manifest.tensors, extents, strict=True):
         if extent is not None:
-            found, wanted = cut(content.tensors[info.name], extent), cut(family.tensors[info.name], extent)
+            found, wanted = kept(content.tensors[info.name], extent), kept(family.tensors[info.name], extent)
             assert found.tobytes() == wanted.tobytes()
     for point in family.manifest.points:
         if point.name not in names:

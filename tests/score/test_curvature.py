@@ -115,7 +115,7 @@ def test_what_is_read_of_a_unit_is_what_its_weights_meet(name: str) -> None:
             whole = torch.einsum("bupr,upo->bro", rows, weights).reshape(-1, layer.out_features)
             expected = (layer(values) - (0 if layer.bias is None else layer.bias)).reshape(-1, layer.out_features)
             assert torch.allclose(whole, expected, atol=1e-4)
-            assert torch.equal(weights.flatten(1), per_unit(layer.weight.detach(), reading.member.dim, positions))
+            assert torch.equal(weights.flatten(1), per_unit(layer.weight.detach(), reading.member, reading.units))
             checked += 1
     assert checked > 0
 

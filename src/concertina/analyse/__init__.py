@@ -1,5 +1,6 @@
 """Which channels, heads and blocks of a network can go: proposed by a dependency graph, judged by experiment."""
 
 from concertina.analyse.analysis import analyse
+from concertina.analyse.by_hand import Declared, group
 
-__all__ = ["analyse"]
+__all__ = ["Declared", "analyse", "group"]

@@ -17,7 +17,7 @@ MOST = 64
 
 
 def alternatives(probe: Probe, group: Group, taken: set[Key]) -> Iterator[Group]:
-    """Yield the group as proposed, then with other raw tensors, then with the coarser units that modules speak of.
+    """Yield the group as proposed, then shifted, with other raw tensors, with the coarser units that modules speak of.
 
     Args:
         probe: The randomised network.
@@ -26,13 +26,26 @@ def alternatives(probe: Probe, group: Group, taken: set[Key]) -> Iterator[Group]
     """
     yield group
     if not group.rigid:
+        yield from _centred(group)
         yield from islice(_with_raw_tensors(probe.wiring, group, taken), MOST)
         for units in _spoken_counts(probe, group):
             yield _coarser(group, units)
 
 
+def _centred(group: Group) -> Iterator[Group]:
+    """Yield the group with its runs in the middle of their sides, as after padding with as much on either end."""
+    members = [
+        replace(member, start=(member.of - group.units * member.positions) // 2) if member.of else member
+        for member in group.members
+    ]
+    if members != list(group.members) and len({(m.tensor, m.dim, m.start) for m in members}) == len(members):
+        yield replace(group, members=tuple(members))
+
+
 def _with_raw_tensors(wiring: Wiring, group: Group, taken: set[Key]) -> Iterator[Group]:
     """Yield the group with every other choice of parameters and buffers that a forward uses by themselves."""
+    if any(member.of for member in group.members):
+        return
     keys = {(member.tensor, member.dim) for member in group.members}
     lengths = {wiring.size(key) for key in keys if key in wiring.holders}
     choices: dict[str, list[Key | None]] = {}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from concertina.analyse.alternatives import alternatives
 from concertina.analyse.blocks import find_blocks
+from concertina.analyse.by_hand import Declared
 from concertina.analyse.groups import coupled_groups, in_order, keys_of, uncoupled_groups
 from concertina.analyse.heads import judged_heads
 from concertina.analyse.jointly import verify_jointly
@@ -21,7 +22,7 @@ from concertina.analyse.randomise import first_two
 from concertina.analyse.reach import unreached_modules
 from concertina.analyse.requests import Requests
 from concertina.analyse.trace import Proposal, propose
-from concertina.analyse.verify import Verdict, verify_first
+from concertina.analyse.verify import Verdict, verify_first, verify_group
 from concertina.errors import AnalysisError
 from concertina.load.running import run_checked
 from concertina.types import Block, Core, Graph
@@ -34,6 +35,7 @@ def analyse(
     core: Core,
     *,
     ignore: Sequence[str] = (),
+    groups: Sequence[Declared] = (),
     seed: int = 0,
     time_limit_s: float = 60.0,
     progress: Progress | None = None,
@@ -47,6 +49,7 @@ def analyse(
         core: The network.
         ignore: Paths of modules (with all inside them) and names of groups that are to be kept whole. Naming a module
             that the example inputs never reach vouches that no input will: without that, nothing is elastic.
+        groups: Groups declared by hand (`group`), for layers without a rule; they come before what is found.
         seed: Seed of the random weights and orders.
         time_limit_s: Seconds that the search for coupled channels may take; groups not found by then are rigid.
         progress: Told now and then what is done and how much of it.
@@ -74,7 +77,10 @@ def analyse(
         tell("finding coupled channels", 0.0)
         proposal = propose(own, inputs, time_limit_s)
         requests = Requests.of(ignore)
-        verdicts = _judge(probe, proposal, unreached, requests, tell)
+        by_hand = [
+            verify_group(probe, requests.on_group(declared.on(probe.module, probe.wiring))) for declared in groups
+        ]
+        verdicts = _judge(probe, proposal, unreached, requests, by_hand, tell)
         requests.check(probe.module, [verdict.group.name for verdict in verdicts])
         blocks = [requests.on_block(block) for block in find_blocks(probe)]
         doubtful = [path for path in unreached if not requests.vouches_for(path)]
@@ -101,11 +107,17 @@ def _unreached(own: nn.Module, inputs: tuple[Tensor, ...], probe: Probe) -> tupl
 
 
 def _judge(
-    probe: Probe, proposal: Proposal, unreached: Sequence[str], requests: Requests, tell: Progress
+    probe: Probe,
+    proposal: Proposal,
+    unreached: Sequence[str],
+    requests: Requests,
+    by_hand: Sequence[Verdict],
+    tell: Progress,
 ) -> list[Verdict]:
-    """Return the verdicts on all groups: heads by name first, then what was proposed, then layers left over."""
-    wiring = probe.wiring
-    verdicts = judged_heads(probe, requests)
+    """Return the verdicts on all groups: those by hand, heads by name, what was proposed, then layers left over."""
+    wiring, taken = probe.wiring, set(keys_of(verdict.group for verdict in by_hand))
+    heads = judged_heads(probe, requests)
+    verdicts = [*by_hand, *(verdict for verdict in heads if not taken & set(keys_of([verdict.group])))]
     groups = coupled_groups(wiring, proposal.couplings, keys_of(verdict.group for verdict in verdicts))
     for done, group in enumerate(groups):
         tell("verifying groups", 0.05 + 0.9 * done / len(groups))

@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from concertina.analyse.layers import linear_features
+
 QUERY = frozenset({"q", "wq", "w_q", "to_q", "query", "q_proj", "q_lin", "q_linear", "query_proj", "fc_q"})
 KEY = frozenset({"k", "wk", "w_k", "to_k", "key", "k_proj", "k_lin", "k_linear", "key_proj", "fc_k"})
 VALUE = frozenset({"v", "wv", "w_v", "to_v", "value", "v_proj", "v_lin", "v_linear", "value_proj", "fc_v"})
-FUSED = frozenset({"qkv", "qkv_proj", "to_qkv", "query_key_value", "wqkv", "w_pack"})
-"""Names of one projection for queries, keys and values; a head is a unit of it where its three parts lie together."""
+FUSED = frozenset({"qkv", "qkv_proj", "to_qkv", "query_key_value", "wqkv", "w_pack", "c_attn", "in_proj"})
+"""Names of one projection for queries, keys and values: those of a head together, or those of all heads one by one."""
 OUT = (
     "out_proj",
     "o_proj",
@@ -34,7 +36,7 @@ HEAD_COUNTS = (
     "n_kv_heads", "h",
 )  # fmt: skip
 """Names under which modules keep their number of heads."""
-ALL_HEADS = ("all_head_size", "inner_dim", "all_head_dim", "attn_dim", "attention_dim")
+ALL_HEADS = ("all_head_size", "inner_dim", "all_head_dim", "attn_dim", "attention_dim", "split_size")
 """Names under which modules keep the size of all heads together."""
 HEAD_SIZES = ("head_dim", "head_size", "attention_head_size", "dim_head", "dim_per_head", "d_k", "d_head")
 """Names under which modules keep the size of one head."""
@@ -51,6 +53,8 @@ class Heads:
     reader: str
     """Path of the output projection, whose inputs are the heads."""
     counts: tuple[int, ...]
+    fused: bool = False
+    """Whether one projection makes queries, keys and values."""
 
 
 def find_heads(module: nn.Module) -> list[Heads]:
@@ -71,13 +75,13 @@ def find_heads(module: nn.Module) -> list[Heads]:
         projections = [linear for linear in makers if linear is not None]
         if len(projections) < len(makers):
             continue
-        width = projections[0][1].out_features // 3 if fused else projections[2][1].out_features
+        sizes = [made for _, made in projections]
+        width = sizes[0] // 3 if fused else sizes[2]
         reader = _reader(module, path, width)
         if reader is not None:
-            sizes = [linear.out_features for _, linear in projections]
-            key_width = width if fused else projections[1][1].out_features
-            counts = head_counts(layer, gcd(*sizes, reader[1].in_features), key_width)
-            found.append(Heads(path, tuple(_join(path, name) for name, _ in projections), reader[0], counts))
+            counts = head_counts(layer, gcd(*sizes, reader[1]), width if fused else sizes[1])
+            paths = tuple(_join(path, name) for name, _ in projections)
+            found.append(Heads(path, paths, reader[0], counts, bool(fused)))
     return found
 
 
@@ -102,33 +106,40 @@ def number(layer: nn.Module, name: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _named_linear(layer: nn.Module, names: frozenset[str]) -> tuple[str, nn.Linear] | None:
+def _named_linear(layer: nn.Module, names: frozenset[str]) -> tuple[str, int] | None:
+    """Return name and number of outputs of the first linear child with one of some names."""
     for name, child in layer.named_children():
-        if name.lower() in names and isinstance(child, nn.Linear):
-            return name, child
+        features = linear_features(child)
+        if name.lower() in names and features is not None:
+            return name, features[1]
     return None
 
 
-def _reader(module: nn.Module, path: str, width: int) -> tuple[str, nn.Linear] | None:
-    """Return the output projection: a child with a usual name, or else the first of fitting width beside the module."""
+def _reader(module: nn.Module, path: str, width: int) -> tuple[str, int] | None:
+    """Return path and number of inputs of the output projection.
+
+    It is a child with a usual name, or else the first of fitting width beside the module.
+    """
     layer: Any = module.get_submodule(path)
     for name in OUT:
         child = getattr(layer, name, None)
         if isinstance(child, nn.Module):
-            for below, linear in _linears(child):
-                return _join(path, name, below), linear
+            for below, read in _linears(child):
+                return _join(path, name, below), read
     beside = path.rpartition(".")[0]
-    for below, linear in _linears(module.get_submodule(beside)) if path else ():
+    for below, read in _linears(module.get_submodule(beside)) if path else ():
         candidate = _join(beside, below)
-        if not candidate.startswith(f"{path}.") and linear.in_features == width:
-            return candidate, linear
+        if not candidate.startswith(f"{path}.") and read == width:
+            return candidate, read
     return None
 
 
-def _linears(layer: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+def _linears(layer: nn.Module) -> Iterator[tuple[str, int]]:
+    """Yield path and number of inputs of all linear layers."""
     for path, below in layer.named_modules():
-        if isinstance(below, nn.Linear):
-            yield path, below
+        features = linear_features(below)
+        if features is not None:
+            yield path, features[0]
 
 
 def _join(*parts: str) -> str:

@@ -29,7 +29,7 @@ def separate_part(probe: Probe, group: Group, order: Tensor) -> tuple[str, str] 
 
     Source: ours.
     """
-    keys = [(member.tensor, member.dim) for member in group.members]
+    keys = list(dict.fromkeys((member.tensor, member.dim) for member in group.members))
     part = set(_first_maker(probe, keys))
     may_stand = reordered(order, probe.batch)
 
@@ -85,5 +85,5 @@ def _makers_before(probe: Probe, count: int) -> Iterator[list[Side]]:
 
 
 def _sides_at(probe: Probe, path: str) -> list[Side]:
-    sides = (probe.wiring.sides.get((path, end)) for end in ("in", "out"))
+    sides = (probe.wiring.sides.get((path, end)) for end in ("in", "out", "again"))
     return list(dict.fromkeys(side for side in sides if side is not None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from math import gcd
 
@@ -17,6 +17,10 @@ MAKING = ("out", "depthwise", "tied")
 """Roles that can make units rather than only read or rescale them."""
 
 
+Run = tuple[str, int, int, int]
+"""A run of positions on a tensor side: (name of the tensor, dim, first position, how many)."""
+
+
 @dataclass
 class _Draft:
     """Tensor sides on their way to becoming one group."""
@@ -24,6 +28,10 @@ class _Draft:
     units: int
     keys: set[Key] = field(default_factory=set)
     sides: set[Side] = field(default_factory=set)
+    runs: set[Run] = field(default_factory=set)
+    """What it owns of sides that are not its own from end to end."""
+    shared: set[Side] = field(default_factory=set)
+    """The layers' sides of which it owns runs."""
     unruled: set[str] = field(default_factory=set)
     """Layers that take part and for which there is no rule."""
 
@@ -31,6 +39,8 @@ class _Draft:
         self.units = gcd(self.units, other.units)
         self.keys |= other.keys
         self.sides |= other.sides
+        self.runs |= other.runs
+        self.shared |= other.shared
         self.unruled |= other.unruled
 
 
@@ -43,18 +53,21 @@ def coupled_groups(wiring: Wiring, couplings: Sequence[Coupling], taken: Iterabl
         taken: Tensor sides that belong to verified groups already and are left out.
     """
     taken = set(taken)
-    drafts = [_draft(wiring, coupling.units, whole) for coupling in couplings if (whole := _whole(coupling))]
+    drafts = [_draft(wiring, coupling.units, whole) for coupling in couplings if (whole := _ordered(coupling))]
     drafts = _united(drafts)
-    seen = {key for draft in drafts for key in draft.keys}
+    seen = {key for draft in drafts for key in (*draft.keys, *(run[:2] for run in draft.runs))}
     drafts += _united([d for c in couplings for d in _leftovers(wiring, c, seen) if not d.keys & seen])
     for draft in drafts:
         draft.keys -= taken
         draft.sides -= {side for side in draft.sides if taken & set(side.keys)}
-    return in_order(wiring, [group(wiring, draft.units, draft.keys, draft.sides, draft.unruled) for draft in drafts
-                             if _makes_units(wiring, draft)])  # fmt: skip
+        draft.runs = {run for run in draft.runs if run[:2] not in taken}
+        draft.shared -= {side for side in draft.shared if taken & set(side.keys)}
+    return in_order(wiring, [_group(wiring, draft) for draft in drafts if _makes_units(wiring, draft)])
 
 
-def head_group(wiring: Wiring, together: Sequence[Heads], units: int, tables: Iterable[Key] = ()) -> Group | None:
+def head_group(
+    wiring: Wiring, together: Sequence[Heads], units: int, tables: Iterable[Key] = (), runs: int = 1
+) -> Group | None:
     """Return attention heads as a candidate group of `units` heads; None where the layers' rules do not hold.
 
     Args:
@@ -62,18 +75,24 @@ def head_group(wiring: Wiring, together: Sequence[Heads], units: int, tables: It
         together: Attention modules whose heads go together, at least one.
         units: Number of heads.
         tables: Tensor sides with an entry for each head, such as biases by relative position.
+        runs: How many times over a projection makes all heads, one time after the other: 3 where it makes the queries
+            of all heads, then their keys, then their values.
     """
     ends = [(path, "out") for heads in together for path in heads.makers]
-    ends += [(heads.reader, "in") for heads in together]
-    if any(end not in wiring.sides for end in ends):
+    readers = [(heads.reader, "in") for heads in together]
+    if any(end not in wiring.sides for end in (*ends, *readers)):
         return None
-    draft = _Draft(units, set(tables), {wiring.sides[end] for end in ends})
+    made = {wiring.sides[end] for end in ends}
+    draft = _Draft(units, set(tables), {wiring.sides[end] for end in readers} | (made if runs == 1 else set()))
+    if runs > 1:
+        draft.shared = made
+        draft.runs = {run for side in made for key in side.keys for run in _split(wiring, key, runs)}
     draft.sides |= {side for key in draft.keys for side in wiring.holders.get(key, ())}
     _close(wiring, draft)
     if draft.units != units:
         return None
-    found = group(wiring, units, draft.keys, draft.sides)
-    return Group(together[0].path, found.units, found.members, found.attributes)
+    found = _group(wiring, draft)
+    return Group(together[0].path or together[0].makers[0], found.units, found.members, found.attributes)
 
 
 def uncoupled_groups(wiring: Wiring, listed: Iterable[Key], unreached: Iterable[str], reason: str) -> list[Group]:
@@ -97,16 +116,30 @@ def group(wiring: Wiring, units: int, keys: Iterable[Key], sides: Iterable[Side]
         sides: The layers' sides, for their declared sizes.
         unruled: Layers that take part without a rule; the group is rigid because of them.
     """
-    ordered = sorted(keys, key=lambda key: (wiring.index[key[0]], key[1]))
-    members = tuple(Member(name, dim, wiring.role((name, dim)), wiring.size((name, dim)) // units)
-                    for name, dim in ordered)  # fmt: skip
+    return _group(wiring, _Draft(units, set(keys), set(sides), unruled=set(unruled)))
+
+
+def _group(wiring: Wiring, draft: _Draft) -> Group:
+    units = draft.units
+    members = [Member(*key, wiring.role(key), wiring.size(key) // units) for key in draft.keys]
+    for name, dim, start, length in draft.runs:
+        key = name, dim
+        members.append(Member(name, dim, wiring.role(key), length // units, start, wiring.size(key)))
+    members.sort(key=lambda member: (wiring.index[member.tensor], member.dim, member.start))
     attributes = {
-        SizeAttribute(side.path, name, value // units, index) for side in sides for name, index, value in side.sizes
+        SizeAttribute(side.path, name, value // units, index)
+        for side in draft.sides
+        for name, index, value in side.sizes
     }
+    for side in draft.shared:
+        owned = sum(length for name, dim, _, length in draft.runs if (name, dim) == side.keys[0])
+        attributes |= {SizeAttribute(side.path, name, owned // units, index) for name, index, _ in side.sizes}
     declared = tuple(sorted(attributes, key=lambda a: (a.module, a.attribute, a.index)))
-    stuck = sorted(unruled)
+    stuck = sorted(draft.unruled)
     reason = f"propose: there is no rule for what '{stuck[0]}' does with its units" if stuck else ""
-    return Group(_name(wiring, ordered), units, members, declared, reason)
+    return Group(
+        _name(wiring, [(member.tensor, member.dim) for member in members]), units, tuple(members), declared, reason
+    )
 
 
 def in_order(wiring: Wiring, groups: Iterable[Group]) -> list[Group]:
@@ -129,24 +162,39 @@ def _name(wiring: Wiring, ordered: Sequence[Key]) -> str:
 
 
 def _makes_units(wiring: Wiring, draft: _Draft) -> bool:
-    return any(wiring.role(key) in MAKING for key in draft.keys)
+    return any(wiring.role(key) in MAKING for key in (*draft.keys, *(run[:2] for run in draft.runs)))
 
 
-def _whole(coupling: Coupling) -> list[Touch]:
-    return [touch for touch in coupling.touches if touch.whole]
+def _ordered(coupling: Coupling) -> list[Touch]:
+    """Return the touches whose units lie in order, on all of a side or in runs."""
+    return [touch for touch in coupling.touches if touch.starts]
 
 
 def _draft(wiring: Wiring, units: int, touches: Iterable[Touch]) -> _Draft:
     draft = _Draft(units)
     for touch in touches:
-        if touch.end == "raw":
+        side = wiring.sides.get((touch.path, touch.end))
+        if touch.end != "raw" and side is None:
+            draft.unruled.add(touch.path)
+        elif touch.whole and side:
+            draft.sides.add(side)
+        elif touch.whole:
             draft.keys.add((touch.path, touch.dim))
-        elif (touch.path, touch.end) in wiring.sides:
-            draft.sides.add(wiring.sides[touch.path, touch.end])
+        elif side and not side.divides and all(wiring.size(key) == touch.size for key in side.keys):
+            draft.shared.add(side)
+            draft.runs |= {(*key, start, touch.length) for key in side.keys for start in touch.starts}
+        elif side is None:
+            draft.runs |= {(touch.path, touch.dim, start, touch.length) for start in touch.starts}
         else:
             draft.unruled.add(touch.path)
     _close(wiring, draft)
     return draft
+
+
+def _split(wiring: Wiring, key: Key, runs: int) -> list[Run]:
+    """Return a tensor side as so many runs of equal length."""
+    length = wiring.size(key) // runs
+    return [(*key, start * length, length) for start in range(runs)]
 
 
 def _close(wiring: Wiring, draft: _Draft) -> None:
@@ -154,12 +202,17 @@ def _close(wiring: Wiring, draft: _Draft) -> None:
     waiting = list(draft.sides) + [side for key in draft.keys for side in wiring.holders.get(key, ())]
     while waiting:
         side = waiting.pop()
-        fresh = [key for key in side.keys if key not in draft.keys]
         draft.sides.add(side)
+        if side.runs > 1:
+            draft.runs.update(run for key in side.keys for run in _split(wiring, key, side.runs))
+        fresh = [key for key in side.keys if key not in draft.keys and side.runs == 1]
         draft.keys.update(fresh)
+        along = [wiring.sides[side.path, end] for end in side.along]
         waiting += [other for key in fresh for other in wiring.holders[key] if other not in draft.sides]
+        waiting += [other for other in along if other not in draft.sides]
     divisors = [side.divides for side in draft.sides if side.divides]
-    draft.units = reduce(gcd, [*divisors, *(wiring.size(key) for key in draft.keys)], draft.units)
+    lengths = [*map(wiring.size, draft.keys), *(length for *_, length in draft.runs)]
+    draft.units = reduce(gcd, [*divisors, *lengths], draft.units)
 
 
 def _united(drafts: Iterable[_Draft]) -> list[_Draft]:
@@ -168,7 +221,7 @@ def _united(drafts: Iterable[_Draft]) -> list[_Draft]:
     for draft in drafts:
         apart = []
         for other in united:
-            if other.keys & draft.keys or other.sides & draft.sides:
+            if other.keys & draft.keys or other.sides & draft.sides or other.runs & draft.runs:
                 draft.join(other)
             else:
                 apart.append(other)
@@ -177,11 +230,17 @@ def _united(drafts: Iterable[_Draft]) -> list[_Draft]:
 
 
 def _leftovers(wiring: Wiring, coupling: Coupling, seen: set[Key]) -> Iterator[_Draft]:
-    """Yield drafts for sides that a coupling covers only in part (padding, concatenation), one for each length."""
+    """Yield drafts for sides that a coupling does not cover in order, one for each length.
+
+    Where they are shorter than others of the coupling, as before padding, they are taken for runs of those.
+    """
     lengths: defaultdict[int, list[Touch]] = defaultdict(list)
     for touch in coupling.touches:
         side = wiring.sides.get((touch.path, touch.end))
-        if not touch.whole and side is not None and side.keys and not seen & set(side.keys):
+        if not touch.starts and side is not None and side.keys and not seen & set(side.keys):
             lengths[max(wiring.size(key) for key in side.keys)].append(touch)
+    larger = [touch for touch in coupling.touches if touch.whole]
     for length, touches in lengths.items():
-        yield _draft(wiring, length, touches)
+        whole = [replace(touch, starts=(0,), length=length, size=length) for touch in touches]
+        padded = [replace(touch, length=length) for touch in larger if touch.size > length]
+        yield _draft(wiring, length, [*whole, *padded])

@@ -50,8 +50,13 @@ def _judged(
 
 
 def _readings(wiring: Wiring, together: Sequence[Heads], under: str, counts: Sequence[int]) -> Iterator[Group]:
-    """Yield candidate groups: without tables where heads may stand alone, then with all tables, then with each."""
-    alone = [head_group(wiring, together, count) for count in counts] if len(together) == 1 else []
+    """Yield candidate groups: without tables where heads may stand alone, then with all tables, then with each.
+
+    What one projection makes for a head may lie together, or in three runs: all queries, all keys, all values.
+    """
+    layouts = (3, 1) if together[0].fused else (1,)
+    pairs = [(count, runs) for count in counts for runs in layouts] if len(together) == 1 else []
+    alone = (head_group(wiring, together, count, runs=runs) for count, runs in pairs)
     yield from (group for group in alone if group is not None)
     for count in counts:
         tables = _tables(wiring, count, under)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from concertina.types import Block
 
 SUBNETS = 12
 """How many subnets are tried, the smallest included."""
+_T = TypeVar("_T")
 Picks = tuple[dict[str, int], list[Block]]
 """Group name -> units kept, and the skipped blocks."""
 
@@ -37,21 +39,38 @@ def verify_jointly(
         blocks: What was found out about each block by itself.
     """
     elastic = [verdict for verdict in verdicts if verdict.group.elastic]
-    if not why_not_jointly(probe, elastic, [block for block in blocks if block.elastic]):
+    skippable = [block for block in blocks if block.elastic]
+    if not why_not_jointly(probe, elastic, skippable):
         return list(verdicts), list(blocks)
-    held: list[Verdict] = []
-    judged = []
-    for verdict in verdicts:
-        why = why_not_jointly(probe, [*held, verdict], []) if verdict.group.elastic else ""
-        judged.append(replace(verdict, group=rigid(verdict.group, "jointly", why)) if why else verdict)
-        held += [verdict] if verdict.group.elastic and not why else []
-    kept: list[Block] = []
-    gates = []
-    for block in blocks:
-        why = why_not_jointly(probe, held, [*kept, block]) if block.elastic else ""
-        gates.append(replace(block, rigid=f"jointly: {why}") if why else block)
-        kept += [block] if block.elastic and not why else []
-    return judged, gates
+    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probe, some, []))
+    whys = {verdict.group.name: why for verdict, why in broken}
+    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probe, held, some))
+    reasons = {block.path: why for block, why in fallen}
+    judged = [
+        replace(verdict, group=rigid(verdict.group, "jointly", whys[verdict.group.name]))
+        if verdict.group.name in whys
+        else verdict
+        for verdict in verdicts
+    ]
+    return judged, [
+        replace(block, rigid=f"jointly: {reasons[block.path]}") if block.path in reasons else block for block in blocks
+    ]
+
+
+def _sifted(held: list[_T], more: list[_T], why: Callable[[list[_T]], str]) -> tuple[list[_T], list[tuple[_T, str]]]:
+    """Return those of `more` that hold with `held` and each other, after these, and the others with their reasons.
+
+    Halves are tried as a whole, so that one that breaks many is found in a few tries.
+    """
+    reason = why([*held, *more]) if more else ""
+    if not reason:
+        return [*held, *more], []
+    if len(more) == 1:
+        return held, [(more[0], reason)]
+    half = len(more) // 2
+    held, first = _sifted(held, more[:half], why)
+    held, second = _sifted(held, more[half:], why)
+    return held, first + second
 
 
 def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:

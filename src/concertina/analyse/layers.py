@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,6 +30,10 @@ class Side:
     """(attribute, index inside a tuple or -1, value) of each declared size."""
     divides: int = 0
     """The number of units must divide this; 0 for any number."""
+    runs: int = 1
+    """How many times over the tensors hold all units, one time after the other, as a recurrent layer's gates do."""
+    along: tuple[str, ...] = ()
+    """Other ends of the layer that go along."""
     keys: tuple[Key, ...] = ()
     """The same as `tensors`, by their first names in the network."""
 
@@ -84,7 +88,7 @@ class Wiring:
 
 
 def _with_keys(side: Side, keys: tuple[Key, ...]) -> Side:
-    return Side(side.path, side.role, side.tensors, side.sizes, side.divides, keys)
+    return replace(side, keys=keys)
 
 
 def _sides_of(path: str, layer: nn.Module) -> dict[str, Side]:
@@ -115,6 +119,14 @@ def _linear(path: str, layer: Any) -> dict[str, Side]:
         "in": Side(path, "in", (("weight", 1),), (("in_features", -1, layer.in_features),)),
         "out": Side(path, "out", made, (("out_features", -1, layer.out_features),)),
     }
+
+
+def linear_features(layer: nn.Module) -> tuple[int, int] | None:
+    """Return the numbers of inputs and outputs of a linear layer, however its weight lies; None for others."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    held: Any = layer
+    return (held.nx, held.nf) if is_transposed_linear(layer) else None
 
 
 def is_transposed_linear(layer: nn.Module) -> bool:
@@ -159,6 +171,22 @@ def _group_norm(path: str, layer: Any) -> dict[str, Side]:
     return _passing(Side(path, "norm", _present(layer, ("weight", 0), ("bias", 0)), tuple(sizes), divides))
 
 
+def _recurrent(path: str, layer: Any) -> dict[str, Side]:
+    """Return the sides of LSTM, GRU and RNN layers: gates are runs, and all layers above each other have one width."""
+    if layer.bidirectional or layer.proj_size:
+        return {}
+    gates = {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
+    levels = range(layer.num_layers)
+    made = [(f"{kind}_{end}_l{level}", 0) for level in levels for kind in ("weight", "bias") for end in ("ih", "hh")]
+    read = [(f"weight_hh_l{level}", 1) for level in levels] + [(f"weight_ih_l{level}", 1) for level in levels if level]
+    hidden = (("hidden_size", -1, layer.hidden_size),)
+    return {
+        "in": Side(path, "in", (("weight_ih_l0", 1),), (("input_size", -1, layer.input_size),)),
+        "out": Side(path, "out", _present(layer, *made), hidden, runs=gates, along=("again",)),
+        "again": Side(path, "in", tuple(read), ()),
+    }
+
+
 def _prelu(path: str, layer: Any) -> dict[str, Side]:
     if layer.num_parameters == 1:
         return {}
@@ -181,5 +209,6 @@ _RULES: tuple[tuple[type | tuple[type, ...], Callable[[str, Any], dict[str, Side
     ((nn.LayerNorm, nn.RMSNorm), _last_dim_norm),
     (nn.GroupNorm, _group_norm),
     (nn.PReLU, _prelu),
+    (nn.RNNBase, _recurrent),
 )
 """Kind of layer -> its sides, the first kind that fits."""

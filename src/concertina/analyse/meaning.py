@@ -18,9 +18,9 @@ from concertina.analyse.events import first_difference, is_prefix, record
 from concertina.analyse.permute import rigid, spoken
 from concertina.analyse.probe import SAME, Probe, replaced
 from concertina.analyse.slicing import narrowed_copy
-from concertina.analyse.units import unit_positions
+from concertina.analyse.units import reindexed
 from concertina.errors import AnalysisError
-from concertina.types import Group, Member
+from concertina.types import Group, Member, dropped_range
 
 Meaning = Literal["mask", "repeat"]
 READINGS: tuple[Meaning, ...] = ("mask", "repeat")
@@ -85,14 +85,20 @@ def without_units(probe: Probe, cuts: Sequence[Cut]) -> dict[str, Tensor]:
             for name, reads in _uses(probe, member):
                 tensor = values.get(name, probe.untied_tensors[name].detach().clone())
                 if meaning == "repeat":
-                    units = torch.arange(group.units) % kept
-                    tensor = tensor.index_select(member.dim, unit_positions(units, member.positions))
-                    values[name] = tensor * (kept / group.units) if reads else tensor
+                    repeated = reindexed(member, torch.arange(group.units) % kept, tensor.shape[member.dim])
+                    values[name] = tensor.index_select(member.dim, repeated)
+                    if reads:
+                        _units_of(values[name], member, group.units).mul_(kept / group.units)
                 elif reads:
                     values[name] = tensor
-                    dropped = (group.units - kept) * member.positions
-                    tensor.narrow(member.dim, kept * member.positions, dropped).zero_()
+                    start, stop = dropped_range(member, group.units, kept)
+                    tensor.narrow(member.dim, start, stop - start).zero_()
     return values
+
+
+def _units_of(tensor: Tensor, member: Member, units: int) -> Tensor:
+    """Return the run of positions that a member's units own, as a view."""
+    return tensor.narrow(member.dim, member.start, units * member.positions)
 
 
 def _uses(probe: Probe, member: Member) -> Iterator[tuple[str, bool]]:
@@ -104,7 +110,7 @@ def _uses(probe: Probe, member: Member) -> Iterator[tuple[str, bool]]:
             if held == key:
                 yield f"{side.path}.{attribute}" if side.path else attribute, side.role == "in"
     if not holders:
-        yield member.tensor, False
+        yield member.tensor, member.role == "in"
 
 
 def _first_change(probe: Probe, cut: Cut) -> tuple[int, str]:

@@ -62,7 +62,7 @@ def check_control(probe: Probe, group: Group) -> Group:
     values = moved(probe.tensors, group.members, order)
     for member in (member for member in group.members if not is_bias(member.tensor)):
         same_tensor = [other for other in group.members if other.tensor == member.tensor]
-        left_out = moved(probe.tensors, same_tensor, order, without=(member.tensor, member.dim))
+        left_out = moved(probe.tensors, same_tensor, order, without=member)
         error, _ = probe.disturbed({**values, **left_out})
         if error <= NOTICED:
             return rigid(group, "control", f"'{member.tensor}' makes no difference, so it may not belong to the group")

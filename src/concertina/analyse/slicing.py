@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from concertina.errors import AnalysisError
-from concertina.types import Group, SizeAttribute
+from concertina.types import Group, Range, SizeAttribute, dropped_range, ranges_left
 
 
 def copy_with_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -43,50 +44,68 @@ def copy_with_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Mo
     return copy.deepcopy(module, memo)
 
 
-def fix_sizes(module: nn.Module, attributes: Iterable[SizeAttribute], units: int) -> None:
-    """Set the declared sizes that follow a group, in place; modules that are gone (skipped) are passed over.
+def fix_sizes(module: nn.Module, attributes: Iterable[SizeAttribute], dropped: int) -> None:
+    """Lower the declared sizes that follow a group, in place; modules that are gone (skipped) are passed over.
 
     Args:
-        module: A network whose tensors have their new shapes already.
+        module: A network whose tensors have their new shapes already, and which declares those it had with these units.
         attributes: The declared sizes.
-        units: Units that the group has now.
+        dropped: Units that the group has lost.
 
     Example:
         >>> layer = nn.Linear(8, 8)
-        >>> fix_sizes(layer, [SizeAttribute("", "out_features", positions=2)], 3)
+        >>> fix_sizes(layer, [SizeAttribute("", "out_features", positions=2)], 1)
         >>> layer.out_features
         6
     """
-    for declared in attributes:
+    for declared in attributes if dropped else ():
         try:
             owner = module.get_submodule(declared.module)
         except AttributeError:
             continue
-        value: Any = units * declared.positions
+        held, less = getattr(owner, declared.attribute), dropped * declared.positions
         if declared.index >= 0:
-            sizes = list(getattr(owner, declared.attribute))
-            sizes[declared.index] = value
-            value = tuple(sizes)
-        setattr(owner, declared.attribute, value)
+            sizes = list(held)
+            sizes[declared.index] -= less
+            setattr(owner, declared.attribute, tuple(sizes))
+        else:
+            setattr(owner, declared.attribute, held - less)
 
 
 def narrowed(tensors: Mapping[str, Tensor], groups: Iterable[Group], kept: Mapping[str, int]) -> dict[str, Tensor]:
-    """Return prefix views of those tensors that get smaller when groups keep their first units only.
+    """Return those tensors that get smaller when groups keep their first units only: views, copies of several runs.
 
     Args:
         tensors: Tensor name -> full tensor.
         groups: Groups whose members are narrowed.
         kept: Group name -> units kept; groups that are not named stay whole.
     """
-    views: dict[str, Tensor] = {}
+    dropped: defaultdict[tuple[str, int], list[Range]] = defaultdict(list)
     for group in groups:
         units = kept.get(group.name, group.units)
-        if units == group.units:
-            continue
-        for member in group.members:
-            tensor = views.get(member.tensor, tensors[member.tensor])
-            views[member.tensor] = tensor.narrow(member.dim, 0, units * member.positions)
+        for member in group.members if units < group.units else ():
+            dropped[member.tensor, member.dim].append(dropped_range(member, group.units, units))
+    views: dict[str, Tensor] = {}
+    for (name, side), gone in dropped.items():
+        tensor = views.get(name, tensors[name])
+        views[name] = gathered(tensor, side, ranges_left(tensor.shape[side], gone))
     return views
+
+
+def gathered(tensor: Tensor, side: int, ranges: Sequence[Range]) -> Tensor:
+    """Return a tensor with some ranges of a side only: a view where it is one range, else a copy with gradient flow.
+
+    Args:
+        tensor: Whole along `side`.
+        side: Which side.
+        ranges: What stays, rising, at least one.
+
+    Example:
+        >>> gathered(torch.arange(6), 0, [(0, 1), (4, 6)])
+        tensor([0, 4, 5])
+    """
+    runs = [torch.narrow(tensor, side, start, stop - start) for start, stop in ranges]
+    return runs[0] if len(runs) == 1 else torch.cat(runs, side)
 
 
 def narrowed_copy(module: nn.Module, groups: Iterable[Group], kept: Mapping[str, int]) -> nn.Module:
@@ -103,7 +122,7 @@ def narrowed_copy(module: nn.Module, groups: Iterable[Group], kept: Mapping[str,
     copied = copy_with_tensors(module, {**tensors, **narrowed(tensors, groups, kept)})
     for group in groups:
         if kept.get(group.name, group.units) != group.units:
-            fix_sizes(copied, group.attributes, kept[group.name])
+            fix_sizes(copied, group.attributes, group.units - kept[group.name])
     return copied
 
 

@@ -10,14 +10,18 @@ from torch import Tensor, nn
 
 from concertina.analyse.attention import Heads, find_heads
 from concertina.analyse.events import hooked
-from concertina.analyse.layers import is_transposed_linear
+from concertina.analyse.layers import is_transposed_linear, linear_features
+
+STAND_IN = "stands_in"
+"""Name of a layer inside a module that stands in for the layer at the module's own path."""
 
 
 def put_stand_ins(module: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Change a copy of a network, in place, so that the proposer's search ends and sees its linear layers.
 
     Attention whose key heads serve several query heads each becomes a plain sum of its projections: heads are proposed
-    by name in any case. Linear layers that keep their weight the other way round become linear layers.
+    by name in any case. Linear layers that keep their weight the other way round become linear layers, and so do
+    recurrent ones: of them only the units that come in and go out are asked for.
 
     Args:
         module: The copy, in eval mode; what it computes from now on means nothing.
@@ -26,9 +30,11 @@ def put_stand_ins(module: nn.Module, inputs: Sequence[Tensor]) -> None:
     Source: PROTOTYPE section 1 (ours).
     """
     for path, found in list(module.named_modules()):
-        if path and is_transposed_linear(found):
+        recurrent = isinstance(found, nn.RNNBase)
+        if path and (recurrent or is_transposed_linear(found)):
             parent, _, name = path.rpartition(".")
-            setattr(module.get_submodule(parent), name, _as_linear(found))
+            made: nn.Module = _Recurrent(found) if recurrent else _as_linear(found)
+            setattr(module.get_submodule(parent), name, made)
     grouped = [heads for heads in find_heads(module) if _shares_keys(module, heads)]
     outputs = _outputs_of(module, inputs, [heads.path for heads in grouped]) if grouped else {}
     for heads in grouped:
@@ -46,8 +52,24 @@ def _as_linear(layer: Any) -> nn.Linear:
     return made.to(layer.weight)
 
 
+class _Recurrent(nn.Module):
+    """Gives what a recurrent layer of one direction gives, in its shapes, from the inputs of the same step alone."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.add_module(STAND_IN, nn.Linear(layer.input_size, layer.hidden_size))
+        self._levels, self._time, self._has_cell = layer.num_layers, int(layer.batch_first), layer.mode == "LSTM"
+
+    def forward(self, x: Any, *_state: Any) -> Any:
+        """Return (outputs, last state), the state of an LSTM being a pair."""
+        made = self.get_submodule(STAND_IN)(x)
+        last = made.select(self._time if x.dim() > 2 else 0, -1)
+        state = torch.stack([last] * self._levels)
+        return made, (state, state) if self._has_cell else state
+
+
 def _shares_keys(module: nn.Module, heads: Heads) -> bool:
-    widths = {getattr(module.get_submodule(path), "out_features", 0) for path in heads.makers}
+    widths = {linear_features(module.get_submodule(path)) for path in heads.makers}
     return len(widths) > 1
 
 

@@ -19,7 +19,7 @@ import torch_pruning
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from concertina.analyse.stand_ins import put_stand_ins
+from concertina.analyse.stand_ins import STAND_IN, put_stand_ins
 
 ROOTS = (_ConvNd, nn.Linear, nn.Embedding)
 """Kinds of layer whose outputs are asked for."""
@@ -36,8 +36,17 @@ class Touch:
     end: Literal["in", "out", "raw"]
     dim: int = -1
     """Which side of a raw tensor."""
-    whole: bool = True
-    """Whether the units cover all of the side, each with one run of positions, in order."""
+    starts: tuple[int, ...] = ()
+    """Where on the side the units lie, all of them in order, each with as many positions; none: scattered."""
+    length: int = 0
+    """How many positions the units own from each start on."""
+    size: int = 0
+    """Length of the side."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the units cover all of the side, each with one run of positions, in order."""
+        return self.starts == (0,) and self.length == self.size
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ def _couplings(module: nn.Module, example_inputs: Sequence[Tensor]) -> Iterator[
     """Yield the couplings one by one, as the library finds them."""
     put_stand_ins(module, example_inputs)
     names = {id(tensor): name for name, tensor in module.named_parameters()}
-    paths = {id(layer): path for path, layer in module.named_modules()}
+    paths = {id(layer): path.removesuffix(f".{STAND_IN}") for path, layer in module.named_modules()}
     with torch.enable_grad():
         for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
@@ -128,24 +137,32 @@ def _touch(graph: Any, item: Any, units: int, names: dict[int, str], paths: dict
     node, handler = item.dep.target, item.dep.handler
     if isinstance(node.module, nn.Parameter):
         size = node.module.shape[node.pruning_dim]
-        return Touch(names[id(node.module)], "raw", node.pruning_dim, _is_whole(item, units, size))
+        return Touch(names[id(node.module)], "raw", node.pruning_dim, *_runs(item, units, size), size)
     if id(node.module) not in paths:
         return None
     outwards = graph.is_out_channel_pruning_fn(handler)
     size = graph.get_out_channels(node) if outwards else graph.get_in_channels(node)
     if size is None:
         return None
-    return Touch(paths[id(node.module)], "out" if outwards else "in", whole=_is_whole(item, units, size))
+    return Touch(paths[id(node.module)], "out" if outwards else "in", -1, *_runs(item, units, size), size)
 
 
-def _is_whole(item: Any, units: int, size: int) -> bool:
-    """Return whether position `p` belongs to unit `p // (size / units)`, for all positions of the side."""
-    roots = item.root_idxs or []
-    if size % units or len(item.idxs) != size or len(roots) != size:
-        return False
-    owners = dict(zip(item.idxs, roots, strict=True))
-    run = size // units
-    return all(owners.get(position) == position // run for position in range(size))
+def _runs(item: Any, units: int, size: int) -> tuple[tuple[int, ...], int]:
+    """Return where the units of an item start, again and again, and how many positions they own from there on.
+
+    Nothing where a position lies out of order or beyond the side, as the library may have it around padding.
+    """
+    owners = dict(zip(item.idxs, item.root_idxs or [], strict=False))
+    positions = sorted(owners)
+    if not positions or positions[-1] >= size or len(owners) != len(item.idxs) or len(positions) % units:
+        return (), 0
+    run = 1
+    while owners.get(positions[0] + run) == owners[positions[0]]:
+        run += 1
+    length = run * units
+    starts = tuple(positions[::length])
+    expected = {start + i: i // run for start in starts for i in range(length)}
+    return (starts, length) if owners == expected else ((), 0)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from concertina.analyse.slicing import fix_sizes
+from concertina.analyse.slicing import fix_sizes, gathered
 from concertina.registry import Registry
-from concertina.types import Dim, Graph, Scores, SubnetSpec
+from concertina.types import Dim, Graph, Scores, SubnetSpec, kept_ranges, length_of
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,26 @@ class SizingAxis(Axis):
         """Do nothing: what is to be sized is there."""
 
     def view(self, dims: tuple[Dim, ...], spec: SubnetSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return prefix views of the units kept."""
+        """Return prefix views of the units kept; copies of tensors that keep several runs of positions."""
         views = dict(tensors)
         for dim in dims:
             views = narrow(dim, spec[dim.name], views)
+        for (name, side), ranges in kept_ranges(dims, spec).items():
+            if name in views and views[name].shape[side] != length_of(ranges):
+                views[name] = gathered(views[name], side, ranges)
         return views
 
     def slim(self, module: nn.Module, dims: tuple[Dim, ...], spec: SubnetSpec) -> None:
         """Set declared sizes (`out_channels` and the like) to the units kept."""
         for dim in dims:
-            if spec[dim.name] != dim.original:
-                fix_sizes(module, dim.attributes, spec[dim.name])
+            fix_sizes(module, dim.attributes, dim.original - spec[dim.name])
 
 
 AXES: Registry[type[Axis]] = Registry("axis")
 
 
 def narrow(dim: Dim, choice: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors` with every side of `dim` cut to its first `choice` units.
+    """Return `tensors` with every side that follows `dim` alone cut to its first `choice` units.
 
     Args:
         dim: A dim that sizes its tensors.
@@ -107,6 +109,8 @@ def narrow(dim: Dim, choice: int, tensors: Mapping[str, Tensor]) -> dict[str, Te
     cut = dict(tensors)
     for member in dim.members:
         tensor = cut.get(member.tensor)
-        if tensor is not None and tensor.shape[member.dim] != choice * member.positions:
+        if member.of or tensor is None:
+            continue
+        if tensor.shape[member.dim] != choice * member.positions:
             cut[member.tensor] = torch.narrow(tensor, member.dim, 0, choice * member.positions)
     return cut

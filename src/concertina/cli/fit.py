@@ -52,6 +52,9 @@ class Options(TextOptions, Common):
         str | None,
         typer.Option(metavar="NAME", help="Growth order: rehearsed, or criterion (default for very short runs)."),
     ] = None
+    ignore: Annotated[
+        str, typer.Option(metavar="LIST", help="Modules and groups to keep whole, by name.", show_default=False)
+    ] = ""
     outputs: Annotated[
         str,
         typer.Option(metavar="LIST", help="Sizes to which embeddings may be cut, such as 64,128.", show_default=False),
@@ -179,6 +182,7 @@ def _settings(options: Options) -> FitOptions:
         "recipe": options.recipe,
         "criterion": options.criterion,
         "order": options.order,
+        "ignore": [name.strip() for name in options.ignore.split(",") if name.strip()],
         "outputs": sizes(options.outputs),
         "worth": options.worth,
         "epochs": options.epochs,

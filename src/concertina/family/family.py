@@ -37,7 +37,7 @@ from concertina.family.points import Points
 from concertina.family.remarks import remarks
 from concertina.family.runtimes import facts_of, real_inputs, timed_points, to_export
 from concertina.measure.latency import setting
-from concertina.nest import Supernet
+from concertina.nest import Supernet, version_in_runs
 from concertina.nest.supernet import point_name
 from concertina.objective.base import Task
 from concertina.save import WriteReport
@@ -75,7 +75,7 @@ class Family:
         self.evidence = evidence or Evidence()
         self.task = task or task_for(core, supernet.space)
         self._opened = opened
-        self._views: dict[str, nn.Module] = {}
+        self._views: dict[str, tuple[int, nn.Module]] = {}
         self._calibrated = Calibrated()
         self._chooser = Chooser(supernet, opened)
         self._timed: set[str] = set()
@@ -157,7 +157,7 @@ class Family:
         made = self._calibrate(spec, calibrate)
         with self._lock:
             self.supernet.add(point, made.private)
-            self._views[point.name] = made.module
+            self._views[point.name] = version_in_runs(self.supernet), made.module
         if validation is not None:
             self.measure(validation, points=(point.name,))
         return self.supernet.points[point.name]
@@ -165,15 +165,19 @@ class Family:
     def view(self, name: str) -> nn.Module:
         """Return the resident view of an operating point, built at the first call; "p50:128" has its first 128 outputs.
 
+        Its tensors share the family's storage, but for those gathered from several runs of positions (layers that read
+        a concatenation, recurrent ones): these are copies, made anew at the next call after the family has changed.
+
         Raises:
             PointError: There is no point of that name, or its outputs do not come in that size.
         """
         plain, outputs = cut_name(name, self.supernet.space)
         point = point_called(self._present, plain)
         with self._lock:
-            if name not in self._views:
-                self._views[name] = cut_view(self.supernet, point, outputs)
-            return self._views[name]
+            version = version_in_runs(self.supernet)
+            if name not in self._views or self._views[name][0] != version:
+                self._views[name] = version, cut_view(self.supernet, point, outputs)
+            return self._views[name][1]
 
     def measure(
         self,

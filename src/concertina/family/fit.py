@@ -177,7 +177,13 @@ def prepare(
     data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels, progress=progress)
     check_augments(data, task)
     tell("verifying groups", 0.0)
-    graph = analyse(core, seed=settings.seed, progress=lambda _what, done: tell("verifying groups", done))
+    graph = analyse(
+        core,
+        ignore=options.get("ignore", ()),
+        groups=options.get("groups", ()),
+        seed=settings.seed,
+        progress=lambda _what, done: tell("verifying groups", done),
+    )
     if task.outputs:
         core, graph = with_cut_outputs(core, graph, task, data)
     tell("rating channels and blocks", 0.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import torch
 
+from concertina.analyse import Declared
 from concertina.errors import InputError, did_you_mean
 from concertina.measure.machine import multiplies_bfloat16
 from concertina.objective.base import TASKS, Task
@@ -36,6 +37,10 @@ class FitOptions(TypedDict, total=False):
     measured once on this machine, for calls of one input on one thread."""
     task: Task
     augment: str
+    ignore: Sequence[str]
+    """Paths of modules (with all inside them) and names of groups that stay whole; see `analyse`."""
+    groups: Sequence[Declared]
+    """Groups declared by hand, for layers without a rule; see `concertina.group`."""
     outputs: Sequence[int]
     """Sizes to which the network's embeddings may be cut: each point gives, and each is trained for, all of them."""
     epochs: float
@@ -105,6 +110,13 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
     for name, (value, kind, allowed) in kinds.items():
         if not isinstance(value, kind):
             raise InputError(f"option {name}", asked=repr(value), allowed=allowed)
+    ignore = options.get("ignore", ())
+    names = [ignore] if isinstance(ignore, str) or not isinstance(ignore, Iterable) else [*ignore]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError("option ignore", asked=repr(ignore), allowed="paths of modules and names of groups")
+    declared = options.get("groups", ())
+    if not isinstance(declared, Sequence) or not all(isinstance(each, Declared) for each in declared):
+        raise InputError("option groups", asked=repr(declared), allowed="a list of concertina.group(...)")
     for name in ("augment", "outputs"):
         if options.get("task") is not None and name in options:
             raise InputError(f"option {name}", asked="with task=", allowed="one of both", do="Give it to the task.")

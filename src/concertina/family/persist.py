@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
 from concertina.save import Architecture, Artifact, Content, Manifest, TensorInfo, WriteReport, write_artifact
-from concertina.types import Core, GrowthOrder, Point, Record, SubnetSpec
+from concertina.types import Core, GrowthOrder, Point, Record, SizeAttribute, SubnetSpec
 
 DTYPES = {
     torch.float64: "F64",
@@ -229,21 +230,32 @@ def _check_same_tensors(manifest: Manifest, skeleton: nn.Module) -> None:
 def _check_same_modules(manifest: Manifest, skeleton: nn.Module) -> None:
     """Refuse dims that would touch anything but declared sizes and blocks that the network has."""
     modules, names = dict(skeleton.named_modules()), named_tensors(skeleton)
+    owed: Counter[SizeAttribute] = Counter()
+    shared: set[SizeAttribute] = set()
     for dim in manifest.dims:
         inside = {name for name in names if name.startswith(f"{dim.target}.")}
         if dim.is_gate and (dim.target not in modules or inside != {member.tensor for member in dim.members}):
             allowed = "a module of the network with the dim's own tensors"
             raise LoadError(f"block of dim {dim.name!r}", asked=repr(dim.target), allowed=allowed)
-        for size in dim.attributes:
-            held = vars(modules[size.module]).get(size.attribute) if size.module in modules else None
-            if size.index >= 0 and isinstance(held, tuple) and size.index < len(held):
-                held = held[size.index]
-            if type(held) is not int or held != dim.original * size.positions:
-                raise LoadError(
-                    f"declared size {size.attribute!r} of module {size.module!r}",
-                    asked=repr(held),
-                    allowed=f"{dim.original * size.positions}, as dim {dim.name!r} of the file says",
-                )
+        places = [replace(size, positions=1) for size in dim.attributes]
+        owed.update({place: dim.original * size.positions for place, size in zip(places, dim.attributes, strict=True)})
+        shared.update(places if any(member.of for member in dim.members) else ())
+    for place, value in owed.items():
+        held = _declared(modules, place)
+        if type(held) is not int or held < value or (held > value and place not in shared):
+            raise LoadError(
+                f"declared size {place.attribute!r} of module {place.module!r}",
+                asked=repr(held),
+                allowed=f"{value}, as the dims of the file say",
+            )
+
+
+def _declared(modules: Mapping[str, nn.Module], place: SizeAttribute) -> object:
+    """Return what a module declares in a place; None where it has no such place."""
+    held = vars(modules[place.module]).get(place.attribute) if place.module in modules else None
+    if place.index < 0:
+        return held
+    return held[place.index] if isinstance(held, tuple) and place.index < len(held) else None
 
 
 def _described(found: tuple[str, tuple[int, ...]] | None) -> str:

@@ -11,6 +11,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from concertina.measure.trace import plain_kernels
 from concertina.nest import build
 from concertina.types import Core, Graph, Space, SubnetSpec
 
@@ -55,10 +56,9 @@ def torch_pruning_cut(core: Core, graph: Graph, budget_macs: int) -> tuple[nn.Mo
 
 
 def count_macs(module: nn.Module, example_inputs: Sequence[Tensor]) -> int:
-    """Return the MACs of one input by torch's flop counter, halved; attention under the MATH backend."""
-    backend = torch.nn.attention.SDPBackend.MATH
+    """Return the MACs of one input by torch's flop counter, halved; without kernels that it does not see into."""
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), torch.nn.attention.sdpa_kernel(backend), counter:
+    with torch.no_grad(), plain_kernels(), counter:
         module(*example_inputs)
     return counter.get_total_flops() // 2 // len(example_inputs[0])
 
@@ -68,7 +68,7 @@ def _pruned(core: Core, graph: Graph, ratio: float) -> nn.Module | None:
     kept = {
         member.tensor.rpartition(".")[0]
         for group in graph.groups
-        if group.rigid
+        if group.rigid or any(member.of for member in group.members)
         for member in group.members
         if member.role == "out"
     }

@@ -67,9 +67,10 @@ class CostModel:
             AnalysisError: The network does not run on its example inputs.
         """
         products = trace_products(module, example_inputs, space)
-        sides = {name: (*found.dims, *found.gates) for name, found in tensor_sides(module, space).items()}
-        params = [(p.numel(), sides[name]) for name, p in module.named_parameters()]
-        sizes = [(t.numel() * t.element_size(), sides[name]) for name, t in named_tensors(module).items()]
+        sides = tensor_sides(module, space)
+        params = [each for name, p in module.named_parameters() for each in sides[name].spread(p.numel())]
+        bytes_of = {name: tensor.numel() * tensor.element_size() for name, tensor in named_tensors(module).items()}
+        sizes = [each for name, size in bytes_of.items() for each in sides[name].spread(size)]
         macs = [(product.macs, product.dims) for product in products]
         return CostModel(space, _add_up(macs, space), _add_up(params, space), _add_up(sizes, space))
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from concertina.errors import AnalysisError, SpecError
 from concertina.measure.mode import evaluation_mode
-from concertina.measure.sides import tensor_sides
+from concertina.measure.sides import Part, tensor_sides
 from concertina.nest.order import named_tensors
 from concertina.types import Space
 
@@ -47,6 +48,8 @@ class _Tag:
     """What is known of a tensor: the dims that size its sides."""
 
     dims: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    """Of a weight: its parts, each with the dims that size it."""
     reads: frozenset[str] = frozenset()
     """Of a weight: those dims that it takes in and does not give on."""
     is_weight: bool = False
@@ -91,7 +94,7 @@ def _run(module: nn.Module, inputs: Sequence[Any], space: Space) -> list[Product
         stack.enter_context(evaluation_mode(module))
         stack.enter_context(_open_gates(module, space, recorder.gates))
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_plain_attention())
+        stack.enter_context(plain_kernels())
         stack.enter_context(recorder)
         try:
             module(*inputs)
@@ -135,12 +138,12 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _note(self, macs: int, tags: Sequence[_Tag]) -> None:
-        weights = [Counter(tag.dims) for tag in tags if tag.is_weight]
-        weight = max(weights, key=Counter.total, default=Counter[str]())
-        others = {name for tag in tags if not tag.is_weight for name in tag.dims} - set(weight)
+        weight = max((tag for tag in tags if tag.is_weight), key=_num_sides, default=_PLAIN)
+        others = {name for tag in tags if not tag.is_weight for name in tag.dims} - set(weight.dims)
         gates = [name for name, depth in self.gates.items() if depth]
-        dims = tuple(sorted([*weight.elements(), *others, *gates]))
-        self.products.append(Product(macs, dims, any(tag.from_input for tag in tags)))
+        from_input = any(tag.from_input for tag in tags)
+        for share, names in weight.parts or ((Fraction(1), ()),):
+            self.products.append(Product(int(macs * share), tuple(sorted([*names, *others, *gates])), from_input))
 
 
 def _merge(tags: Sequence[_Tag], *, is_product: bool) -> _Tag:
@@ -148,7 +151,7 @@ def _merge(tags: Sequence[_Tag], *, is_product: bool) -> _Tag:
     weights = [tag for tag in tags if tag.is_weight]
     data = [tag for tag in tags if not tag.is_weight]
     if weights and not is_product and all(tag == _PLAIN for tag in data):
-        return max(weights, key=lambda tag: len(tag.dims))
+        return max(weights, key=_num_sides)
     if is_product:
         data = [replace(tag, dims=tuple(d for d in tag.dims if all(d not in w.dims for w in weights))) for tag in data]
     gives = [_Tag(tuple(sorted(tag.gives))) for tag in weights]
@@ -160,6 +163,11 @@ def _merge_data(tags: Sequence[_Tag]) -> _Tag:
     return _Tag(tuple(dims), from_input=any(tag.from_input for tag in tags))
 
 
+def _num_sides(tag: _Tag) -> int:
+    """Return how many sides of a weight dims size, where it has parts of the most sized one."""
+    return max((len(names) for _, names in tag.parts), default=0)
+
+
 def _untag(tag: _Tag) -> _Tag:
     return _Tag(from_input=tag.from_input)
 
@@ -169,7 +177,7 @@ def _weight_tags(module: nn.Module, space: Space) -> WeakTensorKeyDictionary:
     tags = WeakTensorKeyDictionary()
     sides = tensor_sides(module, space)
     for name, tensor in named_tensors(module).items():
-        tags[tensor] = _Tag(sides[name].dims, sides[name].reads, is_weight=True)
+        tags[tensor] = _Tag(sides[name].dims, sides[name].parts, sides[name].reads, is_weight=True)
     return tags
 
 
@@ -193,12 +201,14 @@ def _step(gates: Counter[str], name: str, step: int, *_hook: Any) -> None:
 
 
 @contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Have attention done by plain products; fused kernels of the CPU are not counted."""
+def plain_kernels() -> Iterator[None]:
+    """Have attention and recurrent layers done by plain products; fused kernels of the CPU are not counted."""
+    fused, *_ = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with sdpa_kernel([SDPBackend.MATH]):
             yield
     finally:
+        torch.backends.mkldnn.set_flags(_enabled=fused, _fp32_precision=None)
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -35,6 +35,8 @@ def inherited_private(supernet: Supernet, spec: SubnetSpec) -> dict[str, Tensor]
     known, weight = supernet.private[points[nearest].name], math.exp(-((distances[nearest] / REACH) ** 2))
     with torch.no_grad():
         for name, tensor in private.items():
+            if name in supernet.space.in_runs and name in known and known[name].shape != tensor.shape:
+                continue  # positions do not correspond: the shared values stand
             if name in known and tensor.is_floating_point():
                 both = tuple(slice(min(sizes)) for sizes in zip(tensor.shape, known[name].shape, strict=True))
                 tensor[both] = torch.lerp(tensor[both], known[name][both], weight)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from concertina.analyse.units import reindexed
 from concertina.types import Graph
 
 
@@ -26,9 +27,8 @@ def permute(module: nn.Module, graph: Graph, permutations: Mapping[str, Tensor])
                 continue
             for member in group.members:
                 tensor = tensors[member.tensor]
-                steps = torch.arange(member.positions)
-                index = (order[:, None] * member.positions + steps).reshape(-1).to(tensor.device)
-                tensor.copy_(tensor.index_select(member.dim, index))
+                index = reindexed(member, order.cpu(), tensor.shape[member.dim])
+                tensor.copy_(tensor.index_select(member.dim, index.to(tensor.device)))
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -243,8 +243,7 @@ class Artifact:
     def _allocate(self, spec: SubnetSpec | None) -> dict[str, Array]:
         """Return arrays of full size, zeroed without touching the memory, or of the extents of a spec."""
         infos, layout = self.manifest.tensors, self.manifest.layout
-        shapes = [info.shape for info in infos] if spec is None else layout.extents(spec)
-        pairs = [(info, shape) for info, shape in zip(infos, shapes, strict=True) if shape is not None]
+        pairs = [(info, shape) for info, shape in zip(infos, layout.room(spec), strict=True) if shape is not None]
         try:
             return {info.name: np.zeros(shape, info.numpy_dtype) for info, shape in pairs}
         except ValueError as error:

@@ -1,7 +1,8 @@
 """Dims as lists of numbers: `[axis, target, choices, members, attributes, needs, name, returns]`.
 
-A run of members is `[first tensor, side, role, positions, count]`, a size is `[module, attribute, positions,
-index]`, where a module is given by the index of its first tensor. Trailing defaults are left out.
+A run of members is `[first tensor, side, role, positions, count, start, length]`, a size is
+`[module, attribute, positions, index]`, where a module is given by the index of its first tensor. Trailing defaults are
+left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from concertina.types import Dim, Member, Role, SizeAttribute
 
 MAX_RETURNS = 64
 """Most things that a block may give back."""
+
+
+_Run = tuple[int, int, int, Role, Any, Any, Any]
+"""First tensor and number of tensors, then a member's side, role, positions, start and length."""
 
 
 def owner(tensor: str) -> str:
@@ -66,11 +71,12 @@ class DimWriter:
         runs: list[list[int]] = []
         for member in dim.members:
             tensor, rest = self._tensors[member.tensor], [member.dim, ROLES.index(member.role), member.positions]
-            if runs and runs[-1][1:4] == rest and runs[-1][0] + runs[-1][4] == tensor:
+            place = [member.start, member.of]
+            if runs and (*runs[-1][1:4], *runs[-1][5:]) == (*rest, *place) and runs[-1][0] + runs[-1][4] == tensor:
                 runs[-1][4] += 1
             else:
-                runs.append([tensor, *rest, 1])
-        return [trim(run, 1, 1) for run in runs]
+                runs.append([tensor, *rest, 1, *place])
+        return [trim(run, 1, 1, 0, 0) for run in runs]
 
 
 class DimReader:
@@ -117,17 +123,18 @@ class DimReader:
             module = owner(strict.name(pick(self._tensors, module, f"{where} module").name, f"{where} module"))
         return SizeAttribute(module, pick(self._attributes, attribute, where), positions, index)
 
-    def _runs(self, runs: object, where: str) -> list[tuple[int, int, Role, Any, int]]:
+    def _runs(self, runs: object, where: str) -> list[_Run]:
         """Return checked runs; how many members all dims have in all is bounded here, before any is made."""
         found = []
         for run in strict.listing(runs, where):
-            first, side, role, positions, count = pad(run, where, 3, 1, 1)
+            first, side, role, positions, count, start, of = pad(run, where, 3, 1, 1, 0, 0)
             strict.integer(first, f"{where} tensor", 0, len(self._tensors) - 1)
             self._budget.take(strict.integer(count, f"{where} count", 1, len(self._tensors) - first), where)
-            found.append((first, strict.integer(side, where, -1), pick(ROLES, role, f"{where} role"), positions, count))
+            rest = (strict.integer(side, where, -1), pick(ROLES, role, f"{where} role"), positions, start, of)
+            found.append((first, count, *rest))
         return found
 
-    def _members(self, runs: list[tuple[int, int, Role, Any, int]]) -> Iterator[Member]:
-        for first, side, role, positions, count in runs:
+    def _members(self, runs: list[_Run]) -> Iterator[Member]:
+        for first, count, *rest in runs:
             for tensor in self._tensors[first : first + count]:
-                yield Member(tensor.name, side, role, positions)
+                yield Member(tensor.name, *rest)

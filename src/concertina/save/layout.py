@@ -15,10 +15,10 @@ import numpy as np
 
 from concertina.errors import DtypeError, ShapeError, SpecError
 from concertina.save.tensors import Array, TensorInfo
-from concertina.types import Dim, Space, SubnetSpec
+from concertina.types import Range, Space, SubnetSpec, extents, length_of, pieces, ranges_left
 
-Extent = tuple[int, ...] | None
-"""Shape of a tensor under a spec; None when it is not there."""
+Extent = tuple[tuple[Range, ...], ...] | None
+"""What a tensor keeps of each side under a spec; None when it is not there."""
 
 
 @dataclass(frozen=True)
@@ -41,29 +41,41 @@ class Box:
 def grow(tensor: int, old: Extent, new: Extent) -> list[Box]:
     """Return the boxes that a tensor gains between two extents: disjoint, complete, in file order.
 
-    Box `d` spans the new size on sides before `d`, old to new on side `d`, the old size on sides after it.
+    Box `d` spans what is new on sides before `d`, what is gained on side `d`, what is old on sides after it; where a
+    side is held in several ranges, it falls into one box for each.
 
     Raises:
         SpecError: The tensor would shrink.
     """
     if new is None and old is None:
         return []
-    if new is None or (old is not None and any(a > b for a, b in zip(old, new, strict=True))):
+    if new is None or (old is not None and any(_gained(b, a) for a, b in zip(old, new, strict=True))):
         raise SpecError("growth", asked=f"a tensor that shrinks from {old} to {new}", allowed="larger specs only")
     if old is None:
-        return [_box(tensor, (0,) * len(new), new)] if math.prod(new) else []
+        return _boxes(tensor, new)
     boxes = []
     for side in range(len(new)):
-        starts = tuple(old[d] if d == side else 0 for d in range(len(new)))
-        box = _box(tensor, starts, (*new[: side + 1], *old[side + 1 :]))
-        if box.count:
-            boxes.append(box)
+        boxes += _boxes(tensor, (*new[:side], _gained(old[side], new[side]), *old[side + 1 :]))
     return boxes
 
 
-def _box(tensor: int, starts: tuple[int, ...], stops: tuple[int, ...]) -> Box:
-    pairs = list(zip(starts, stops, strict=True))
-    return Box(tensor, tuple(stop - start for start, stop in pairs), (*(slice(*pair) for pair in pairs), ...))
+def _gained(old: Sequence[Range], new: Sequence[Range]) -> tuple[Range, ...]:
+    """Return the positions of `new` that `old` lacks, as rising ranges."""
+    found = []
+    for start, stop in new:
+        gone = [(max(start, a), min(stop, b)) for a, b in old if a < stop and b > start]
+        found += [
+            (start + a, start + b) for a, b in ranges_left(stop - start, [(a - start, b - start) for a, b in gone])
+        ]
+    return tuple(found)
+
+
+def _boxes(tensor: int, sides: Sequence[Sequence[Range]]) -> list[Box]:
+    return [
+        Box(tensor, tuple(side.stop - side.start for side in whole), (*whole, ...))
+        for whole, _ in pieces(sides)
+        if all(side.stop > side.start for side in whole)
+    ]
 
 
 class Layout:
@@ -76,23 +88,27 @@ class Layout:
 
     def __init__(self, tensors: Sequence[TensorInfo], space: Space) -> None:
         self.tensors, self.space = tuple(tensors), space
-        index = {tensor.name: i for i, tensor in enumerate(self.tensors)}
-        self._sides: list[tuple[str, int, int, int]] = []
-        self._gates: list[tuple[str, int]] = []
-        for dim in space.dims:
-            self._add(dim, index)
+        self._shapes = {tensor.name: tensor.shape for tensor in self.tensors}
         sizes = [tensor.numpy_dtype.itemsize for tensor in self.tensors]
         self._order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
 
-    def _add(self, dim: Dim, index: Mapping[str, int]) -> None:
-        for member in dim.members:
-            if member.dim == -1:
-                self._gates.append((dim.name, index[member.tensor]))
-            else:
-                self._sides.append((dim.name, index[member.tensor], member.dim, member.positions))
+    def shapes(self, spec: SubnetSpec) -> tuple[tuple[int, ...] | None, ...]:
+        """Return the shape of every tensor under `spec`, None for those that are not there; raises like `extents`."""
+        found = self.extents(spec)
+        return tuple(None if extent is None else tuple(map(length_of, extent)) for extent in found)
+
+    def room(self, spec: SubnetSpec | None) -> tuple[tuple[int, ...] | None, ...]:
+        """Return the shapes that arrays need to be filled up to `spec`; None for the full size.
+
+        A tensor with a side of several runs is held at full size, so that positions stay what they are.
+        """
+        if spec is None:
+            return tuple(self._shapes.values())
+        cut = zip(self._shapes.items(), self.shapes(spec), strict=True)
+        return tuple(full if shape is not None and name in self.space.in_runs else shape for (name, full), shape in cut)
 
     def extents(self, spec: SubnetSpec | None) -> tuple[Extent, ...]:
-        """Return the shape of every tensor under `spec`, None for those that are not there.
+        """Return what every tensor keeps under `spec`, None for those that are not there.
 
         Args:
             spec: A spec of the space; None for "nothing yet".
@@ -102,17 +118,13 @@ class Layout:
         """
         if spec is None:
             return (None,) * len(self.tensors)
-        choices = dict(self.space.check(spec).choices)
-        shapes: list[list[int]] = [list(tensor.shape) for tensor in self.tensors]
-        for name, tensor, side, positions in self._sides:
-            shapes[tensor][side] = choices[name] * positions
-        absent = {tensor for name, tensor in self._gates if choices[name] == 0}
-        return tuple(None if i in absent else tuple(shape) for i, shape in enumerate(shapes))
+        found = extents(self.space, self.space.check(spec), self._shapes)
+        return tuple(found.get(tensor.name) for tensor in self.tensors)
 
     def size(self, spec: SubnetSpec | None) -> int:
         """Return the bytes of all tensors under `spec`."""
-        extents = zip(self.tensors, self.extents(spec), strict=True)
-        return sum(math.prod(shape) * info.numpy_dtype.itemsize for info, shape in extents if shape is not None)
+        shapes = zip(self.tensors, self.shapes(spec), strict=True) if spec is not None else ()
+        return sum(math.prod(shape) * info.numpy_dtype.itemsize for info, shape in shapes if shape is not None)
 
     def boxes(self, before: SubnetSpec | None, after: SubnetSpec) -> list[Box]:
         """Return what is gained from `before` (None: nothing) to `after`, in file order.

@@ -15,7 +15,7 @@ from concertina.errors import HeaderError, ShapeError, SpecError, VersionError
 from concertina.save import strict
 from concertina.save.layout import Layout
 from concertina.save.tensors import MAX_BYTES, TensorInfo, check_dtype
-from concertina.types import Dim, GrowthOrder, Member, Point, Preprocess, Role, Space, SubnetSpec
+from concertina.types import Dim, GrowthOrder, Member, Point, Preprocess, Range, Role, Space, SubnetSpec
 
 FORMAT_VERSION = 1
 """The version that this release writes, and the only one that it reads."""
@@ -167,7 +167,7 @@ def _check_tensors(tensors: tuple[TensorInfo, ...]) -> None:
 def _check_dims(dims: tuple[Dim, ...], tensors: Mapping[str, TensorInfo]) -> None:
     strict.unique((strict.name(dim.name, "dim name") for dim in dims), "dim name")
     names = {dim.name for dim in dims}
-    taken: set[tuple[str, int, str]] = set()
+    taken: dict[tuple[str, int, str], list[Range]] = {}
     for dim in dims:
         where = f"dim {dim.name!r}"
         strict.name(dim.axis, f"{where} axis")
@@ -192,7 +192,7 @@ def _check_attribute(attribute: Any, where: str) -> None:
 
 
 def _check_member(
-    member: Member, dim: Dim, tensors: Mapping[str, TensorInfo], taken: set[tuple[str, int, str]]
+    member: Member, dim: Dim, tensors: Mapping[str, TensorInfo], taken: dict[tuple[str, int, str], list[Range]]
 ) -> None:
     where = f"dim {dim.name!r} member {member.tensor!r}"
     if member.tensor not in tensors:
@@ -201,28 +201,33 @@ def _check_member(
         strict.refuse(f"{where} role", member.role, "a known role, and 'gate' exactly where dim is -1")
     if (member.dim == -1) != dim.is_gate:
         strict.refuse(where, member.dim, "gates only, or no gate, in one dim")
-    key = (member.tensor, member.dim, dim.name if dim.is_gate else "")
-    if key in taken:
-        strict.refuse_words(where, f"side {member.dim} a second time", "each side of a tensor in one dim, once")
-    taken.add(key)
     if dim.is_gate:
         _check_gate(member, dim)
     else:
         _check_side(member, dim, tensors[member.tensor].shape)
+    own = (member.start, member.start + dim.original * member.positions)
+    held = taken.setdefault((member.tensor, member.dim, dim.name if dim.is_gate else ""), [])
+    if any(start < own[1] and own[0] < stop for start, stop in held):
+        strict.refuse_words(where, f"side {member.dim} a second time", "each position of a side in one dim, once")
+    held.append(own)
 
 
 def _check_gate(member: Member, dim: Dim) -> None:
     if dim.choices not in ((0, 1), (1,)):
         strict.refuse(f"dim {dim.name!r} choices", dim.choices, "0 and 1 for a gate")
     strict.integer(member.positions, f"dim {dim.name!r} gate positions", 1, 1)
+    strict.integer(member.start, f"dim {dim.name!r} gate start", 0, 0)
+    strict.integer(member.of, f"dim {dim.name!r} gate length", 0, 0)
 
 
 def _check_side(member: Member, dim: Dim, shape: tuple[int, ...]) -> None:
     where = f"dim {dim.name!r} member {member.tensor!r}"
     strict.integer(member.dim, f"{where} dim", 0, len(shape) - 1)
     strict.integer(member.positions, f"{where} positions", 1)
-    if dim.original * member.positions != shape[member.dim]:
-        asked = f"{dim.original} units of {member.positions} positions"
+    length, owned = shape[member.dim], dim.original * member.positions
+    strict.integer(member.start, f"{where} start", 0, max(0, length - owned))
+    if strict.integer(member.of, f"{where} length", 0) not in (0, length) or (not member.of and owned != length):
+        asked = f"{dim.original} units of {member.positions} positions" + (f" on {member.of}" if member.of else "")
         raise ShapeError(f"{where} side {member.dim}", asked=asked, allowed=f"{shape[member.dim]} positions")
 
 
@@ -280,8 +285,8 @@ def _check_private(manifest: Manifest) -> None:
             strict.refuse("private tensors", name, "the name of a point")
         strict.listing(entries, f"private tensors of {name!r}", 0, MAX_WORK)
         strict.unique((entry.check(f"private tensor of {name!r}").name for entry in entries), f"private of {name!r}")
-        extents = manifest.layout.extents(specs[name])
+        shapes = manifest.layout.shapes(specs[name])
         for entry in entries:
-            if entry.name in index and entry.shape != extents[index[entry.name]]:
-                allowed = str(extents[index[entry.name]] or "none: the tensor is not in this point")
+            if entry.name in index and entry.shape != shapes[index[entry.name]]:
+                allowed = str(shapes[index[entry.name]] or "none: the tensor is not in this point")
                 raise ShapeError(f"private {entry.name!r} of {name!r}", asked=str(entry.shape), allowed=allowed)

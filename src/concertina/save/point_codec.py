@@ -84,7 +84,7 @@ class PointReader:
 
     def _private(self, entries: list[Any], point: Point, budget: Budget) -> Iterator[TensorInfo]:
         manifest = self._manifest
-        where, extents = f"point {point.name!r} private", manifest.layout.extents(point.spec)
+        where, shapes = f"point {point.name!r} private", manifest.layout.shapes(point.spec)
         for entry in entries:
             if len(strict.listing(entry, where, 2, 3)) == 2:
                 strict.integer(entry[0], f"{where} tensor", 0, len(manifest.tensors) - 1)
@@ -94,7 +94,7 @@ class PointReader:
                 yield TensorInfo(first, second, strict.integers(shape[0], f"{where} shape"))
                 continue
             for i in range(first, first + second):
-                info, shape = manifest.tensors[i], extents[i]
+                info, shape = manifest.tensors[i], shapes[i]
                 if shape is None:
                     strict.refuse(where, info.name, "tensors that the point has")
                 yield TensorInfo(info.name, info.dtype, shape)

@@ -103,21 +103,21 @@ def _mean_loss(module: nn.Module, task: Task, batches: Sequence[Sequence[Tensor]
     return sum(losses) / max(1, sum(len(batch[-1]) for batch in batches))
 
 
-def per_unit(tensor: Tensor, dim: int, positions: int) -> Tensor:
-    """Return `tensor` as (units, everything else), units along `dim` in runs of `positions`.
+def per_unit(tensor: Tensor, member: Member, units: int) -> Tensor:
+    """Return what `units` units own of a tensor, as (units, everything else).
 
     Example:
-        >>> per_unit(torch.zeros(6, 4), 0, 3).shape
+        >>> per_unit(torch.zeros(6, 4), Member("w", 0, "out", positions=3), 2).shape
         torch.Size([2, 12])
     """
-    units = tensor.shape[dim] // positions
-    return tensor.movedim(dim, 0).reshape(units, -1)
+    own = tensor.narrow(member.dim, member.start, units * member.positions)
+    return own.movedim(member.dim, 0).reshape(units, -1)
 
 
 def member_tensors(group: Group, tensors: Mapping[str, Tensor], roles: Sequence[str]) -> list[Tensor]:
     """Return the sides of a group with one of `roles`, each as (units, everything else)."""
     return [
-        per_unit(tensors[member.tensor], member.dim, member.positions)
+        per_unit(tensors[member.tensor], member, group.units)
         for member in group.members
         if member.role in roles and member.tensor in tensors
     ]
@@ -147,6 +147,8 @@ class Reading:
     layer: nn.Module
     member: Member
     """The side of the layer's matrix that reads the units."""
+    units: int
+    """How many units the group has."""
     values: Tensor
     """What the layer was given, of its own shape; an alias, so that a gradient by it is this call's alone."""
 
@@ -154,11 +156,12 @@ class Reading:
         """Return `tensor`, shaped as `values`, as (batch, units, everything else)."""
         dim = 1 if isinstance(self.layer, _ConvNd) else -1
         rows = tensor.movedim(dim, 1) if tensor.dim() > 1 else tensor[None]
-        return rows.reshape(len(rows), rows.shape[1] // self.member.positions, -1)
+        own = rows.narrow(1, self.member.start, self.units * self.member.positions)
+        return own.reshape(len(rows), self.units, -1)
 
     def weights(self) -> Tensor:
         """Return what reads each unit of the layer's matrix, (units, everything else)."""
-        return per_unit(self.layer.weight.detach(), self.member.dim, self.member.positions)  # type: ignore[operator]
+        return per_unit(self.layer.weight.detach(), self.member, self.units)  # type: ignore[operator]
 
 
 @contextmanager
@@ -175,15 +178,15 @@ def readings(module: nn.Module, graph: Graph) -> Iterator[dict[str, list[Reading
         for group in graph.elastic_groups:
             for member in group.members:
                 for layer in owners.get(member.tensor, ()) if member.role == "in" else ():
-                    hook = layer.register_forward_pre_hook(_note(found[group.name], member))
+                    hook = layer.register_forward_pre_hook(_note(found[group.name], member, group.units))
                     hooks.callback(hook.remove)
         yield found
 
 
-def _note(found: list[Reading], member: Member) -> Any:
+def _note(found: list[Reading], member: Member, units: int) -> Any:
     def note(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         alias = arguments[0].view_as(arguments[0])
-        found.append(Reading(layer, member, alias))
+        found.append(Reading(layer, member, units, alias))
         return (alias, *arguments[1:])
 
     return note

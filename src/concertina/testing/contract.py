@@ -26,7 +26,7 @@ from concertina.errors import PointError
 from concertina.family import Family
 from concertina.family import open as open_family
 from concertina.measure.cost import CostModel
-from concertina.nest import Supernet, choose_points, named_tensors, nest, permute, subnet_tensors
+from concertina.nest import Supernet, choose_points, named_tensors, nest, permute, subnet_shares, subnet_tensors
 from concertina.objective.base import TASKS
 from concertina.score import score
 from concertina.types import Core, Graph, Scores, SubnetSpec
@@ -94,7 +94,8 @@ def view_is_extract(subject: Subject, axis: str) -> None:
         _same(_run(view, inputs), _run(free, inputs), 1e-6, f"{axis}: view and copy of {spec.digest}")
         _require(view.state_dict().keys() == free.state_dict().keys(), f"{axis}: keys of view and copy differ")
         shared = {t.untyped_storage().data_ptr() for t in named_tensors(subject.supernet.module).values()}
-        own = [n for n, t in named_tensors(view).items() if t.numel() and t.untyped_storage().data_ptr() not in shared]
+        held = {n: t for n, t in named_tensors(view).items() if t.numel() and n not in subject.supernet.space.in_runs}
+        own = [name for name, tensor in held.items() if tensor.untyped_storage().data_ptr() not in shared]
         _require(not own, f"{axis}: tensors of a view with storage of their own: {own[:3]}")
 
 
@@ -102,8 +103,9 @@ def smaller_is_prefix(subject: Subject, axis: str) -> None:
     """Every tensor of a smaller spec is a prefix of the same tensor of the full one."""
     tensors = {name: t.detach() for name, t in named_tensors(subject.supernet.module).items()}
     for spec in subject.specs(axis):
+        shares = subnet_shares(subject.supernet.space, spec, tensors)
         for name, small in subnet_tensors(subject.supernet.space, spec, tensors).items():
-            corner = tensors[name][tuple(slice(0, size) for size in small.shape)]
+            corner = shares[name].read()
             _require(torch.equal(small, corner), f"{axis}: {name} of {spec.digest} is no prefix")
     order = subject.supernet.order
     for position in range(len(order)):
@@ -201,9 +203,9 @@ def gradient_zero_outside(subject: Subject, axis: str) -> None:
         _sum(free(*subject.inputs())).backward()
         inside = {name: p.grad for name, p in free.named_parameters() if p.grad is not None}
         for name, parameter in supernet.module.named_parameters():
-            grad, expected = parameter.grad, torch.zeros_like(parameter)
+            grad, expected = parameter.grad, torch.zeros_like(parameter, requires_grad=False)
             if name in inside:
-                expected[tuple(slice(0, size) for size in inside[name].shape)] = inside[name]
+                subnet_shares(supernet.space, spec, {name: expected})[name].add(inside[name])
             found = torch.zeros_like(parameter) if grad is None else grad
             _same(found, expected, 1e-5, f"{axis}: gradient of {name} in {spec.digest}")
     supernet.module.zero_grad(set_to_none=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from concertina.nest import Supernet, named_tensors, norm_tensors, subnet_tensors
+from concertina.nest import Share, Supernet, named_tensors, norm_tensors, subnet_shares, subnet_tensors
 from concertina.types import SubnetSpec
 
 
@@ -16,8 +16,9 @@ from concertina.types import SubnetSpec
 class Pass:
     """One point or spec, ready for forward and backward passes in train mode.
 
-    Its shared parameters are leaves over the family's storage, so updates of the family are seen at once; what
-    backward gives them is brought back by `Passes.collect`.
+    Its shared parameters are leaves over the family's storage, so updates of the family are seen at once; those that
+    are gathered from several runs are copied anew for every pass. What backward gives is brought back by
+    `Passes.collect`.
     """
 
     module: nn.Module
@@ -27,7 +28,9 @@ class Pass:
     """Shared parameters by name, cut to the subnet."""
     matrices: tuple[Tensor, ...]
     """Those that weight decay acts on."""
-    gradients: dict[str, Tensor]
+    shares: dict[str, Share]
+    """What each leaf is of the whole shared parameters."""
+    gradients: dict[str, Share]
     """Where in the gradients of the whole shared parameters each leaf's belongs."""
     counters: tuple[tuple[Tensor, int], ...]
     """Batch counters of norms that average over all batches, with the value each pass starts from."""
@@ -55,6 +58,10 @@ class Passes:
             built = self._built[name] = self._build(spec, self._supernet.private[name])
         for counter, start in built.counters:
             counter.fill_(start)
+        with torch.no_grad():
+            for key, leaf in built.leaves.items():
+                if len(built.shares[key].views) > 1:
+                    leaf.copy_(built.shares[key].read())
         return built
 
     def at(self, spec: SubnetSpec) -> Pass:
@@ -76,30 +83,30 @@ class Passes:
                 continue
             if shared[key].grad is None:
                 shared[key].grad = self._gradients[key].zero_()
-            built.gradients[key].add_(leaf.grad)
+            built.gradients[key].add(leaf.grad)
             leaf.grad = None
 
     def _is_current(self, name: str, built: Pass) -> bool:
         private = self._supernet.private[name]
         return all(built.private.get(key) is tensor for key, tensor in private.items()) and all(
-            leaf.data_ptr() == self._parameters[key].data_ptr() for key, leaf in built.leaves.items()
+            share.views[0].data_ptr() == self._parameters[key].data_ptr() for key, share in built.shares.items()
         )
 
-    def shared(self, name: str) -> dict[str, Tensor]:
-        """Return all shared tensors of a point, cut to it, without those of normalisation layers."""
+    def shared(self, name: str) -> list[Tensor]:
+        """Return views of all that a point has of the shared tensors, without those of normalisation layers."""
         tensors = {
             key: tensor.detach()
             for key, tensor in named_tensors(self._supernet.module).items()
             if key not in self._norms
         }
-        return subnet_tensors(self._supernet.space, self._supernet.points[name].spec, tensors)
+        shares = subnet_shares(self._supernet.space, self._supernet.points[name].spec, tensors)
+        return [view for share in shares.values() for view in share.views]
 
     def _build(self, spec: SubnetSpec, private: Mapping[str, Tensor]) -> Pass:
         supernet, parameters = self._supernet, self._parameters
-        cut = subnet_tensors(supernet.space, spec, {key: p.detach() for key, p in parameters.items()})
-        leaves = {
-            key: nn.Parameter(view, parameters[key].requires_grad) for key, view in cut.items() if key not in private
-        }
+        shares = subnet_shares(supernet.space, spec, {key: p.detach() for key, p in parameters.items()})
+        shares = {key: share for key, share in shares.items() if key not in private}
+        leaves = {key: nn.Parameter(share.read(), parameters[key].requires_grad) for key, share in shares.items()}
         trained = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
         for key in trained:
             if key not in self._gradients or self._gradients[key].device != parameters[key].device:
@@ -109,8 +116,14 @@ class Passes:
             module=module,
             private=dict(private),
             leaves=trained,
-            matrices=tuple(leaf.detach() for key, leaf in leaves.items() if leaf.dim() > 1 and key not in self._norms),
-            gradients=subnet_tensors(supernet.space, spec, {key: self._gradients[key] for key in trained}),
+            matrices=tuple(
+                view
+                for key, share in shares.items()
+                if len(share.shape) > 1 and key not in self._norms
+                for view in share.views
+            ),
+            shares=shares,
+            gradients=subnet_shares(supernet.space, spec, {key: self._gradients[key] for key in trained}),
             counters=tuple(_counters(module)),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from concertina.nest import Supernet, subnet_tensors
+from concertina.nest import Supernet, subnet_shares
 
 
 def left_out(supernet: Supernet) -> list[tuple[Tensor, Tensor]]:
@@ -20,8 +20,9 @@ def left_out(supernet: Supernet) -> list[tuple[Tensor, Tensor]]:
     smaller = list(supernet.points.values())[:-1]
     for point in smaller:
         gone = {name: torch.ones_like(tensor) for name, tensor in parameters.items()}
-        for view in subnet_tensors(supernet.space, point.spec, gone).values():
-            view.zero_()
+        for share in subnet_shares(supernet.space, point.spec, gone).values():
+            for view in share.views:
+                view.zero_()
         for name, tensor in gone.items():
             shares[name] += tensor / len(smaller)
     return [(tensor, shares[name]) for name, tensor in parameters.items() if bool(shares[name].any())]

@@ -238,8 +238,8 @@ class Trainer:
         else:
             self._optimizer = torch.optim.SGD(parameters, self.settings.learning_rate, momentum=0.9, nesterov=True)
         phase = self._stretches[index].phase
-        views = self._passes.shared(phase.frozen) if phase.frozen else {}
-        self._frozen = [(view, view.clone()) for view in views.values()]
+        views = self._passes.shared(phase.frozen) if phase.frozen else []
+        self._frozen = [(view, view.clone()) for view in views]
         self._pressed = left_out(self.supernet) if phase.press else []
         if self.settings.average:
             self._average = Average(self._tensors(), self.settings.average)

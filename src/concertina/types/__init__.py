@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concertina.types.figures import Point, Record, data_key
 from concertina.types.network import Batches, Block, Core, Graph, Group, Member, Preprocess, Role, Scores, SizeAttribute
+from concertina.types.runs import Piece, Range, dropped_range, extents, kept_ranges, length_of, pieces, ranges_left
 from concertina.types.space import Dim, GrowthOrder, Space, SubnetSpec
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "Group",
     "GrowthOrder",
     "Member",
+    "Piece",
     "Point",
     "Preprocess",
+    "Range",
     "Record",
     "Role",
     "Scores",
@@ -27,4 +30,10 @@ __all__ = [
     "Space",
     "SubnetSpec",
     "data_key",
+    "dropped_range",
+    "extents",
+    "kept_ranges",
+    "length_of",
+    "pieces",
+    "ranges_left",
 ]

@@ -66,9 +66,9 @@ class Core:
 
 @dataclass(frozen=True)
 class Member:
-    """One side of one tensor that a dim makes larger or smaller.
+    """One side of one tensor, or a run of positions on it, that a dim makes larger or smaller.
 
-    Unit `u` owns positions `u * positions` up to `(u + 1) * positions` along `dim`.
+    Unit `u` owns positions `start + u * positions` up to `start + (u + 1) * positions` along `dim`.
     """
 
     tensor: str
@@ -79,6 +79,10 @@ class Member:
     """How the tensor takes part: makes the units (out), reads them (in), rescales them (norm) ..."""
     positions: int = 1
     """Positions along `dim` per unit: 1 for a channel, the head size for an attention head."""
+    start: int = 0
+    """First position that the units own; what lies around them on a side follows other members, or stays."""
+    of: int = 0
+    """Length of the side where the units own a run of it only; 0 where they own all of it."""
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,11 @@ class Space:
         return {dim.name: dim for dim in self.dims}
 
     @cached_property
+    def in_runs(self) -> frozenset[str]:
+        """Names of the tensors of which a subnet keeps several runs of positions, gathered into a copy."""
+        return frozenset(member.tensor for dim in self.dims for member in dim.members if member.of)
+
+    @cached_property
     def smallest(self) -> SubnetSpec:
         """The spec with every dim at its floor."""
         return SubnetSpec.of({dim.name: dim.choices[0] for dim in self.dims})
