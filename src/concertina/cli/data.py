@@ -42,15 +42,19 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
     """Return the data that a text names, ready for the network.
 
     Raises:
-        DataError: See `open_data` and `open_texts`; or the network reads token ids and no tokenizer was given.
+        DataError: See `open_data`, `open_texts` and `open_labelled_texts`; or the network reads token ids and no
+            tokenizer was given.
     """
-    from concertina.load import open_data, open_texts
+    from concertina.load import open_data, open_labelled_texts, open_texts
     from concertina.load.sources import no_progress
 
     reads_ids = not core.example_inputs[0].is_floating_point()
     if options.tokenizer is not None:
         if not reads_ids:
             raise DataError("--tokenizer", asked="a network that reads numbers", allowed="networks that read token ids")
+        if core.task == "classification":
+            names = core.class_names
+            return open_labelled_texts(text, options.tokenizer, max_tokens=options.max_tokens, class_names=names)
         return open_texts(text, options.tokenizer, max_tokens=options.max_tokens)
     if reads_ids:
         raise DataError(f"{text!r} for a network that reads token ids", do="Give --tokenizer FILE, its tokenizer.json.")
