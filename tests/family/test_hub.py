@@ -11,7 +11,7 @@ from tests.load.hub_folders import image_classifier, text_classifier
 from torch.utils.data import TensorDataset
 
 import concertina as ct
-from concertina.errors import ExtraError
+from concertina.errors import ExtraError, InputError, LoadError, StorageError
 
 hf = pytest.importorskip("transformers")
 
@@ -49,3 +49,88 @@ def test_a_missing_package_is_named_when_a_file_is_opened(file: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ExtraError, match=r"'hf:' need a package.*concertina-nn\[hf\]"):
         ct.open(file)
+
+
+def test_a_folder_holds_the_file_and_a_card_and_opens_again(file: Path, tmp_path: Path) -> None:
+    family = ct.open(file)
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "picture.png").write_bytes(b"mine")
+    written = family.save_pretrained(tmp_path / "page", title="Shapes")
+    assert [path.name for path in written] == ["family.concertina", "README.md"]
+    text = (tmp_path / "page" / "README.md").read_text(encoding="utf-8")
+    assert text.startswith('---\nlibrary_name: "concertina"\n')
+    assert 'license: "apache-2.0"' in text
+    assert "# Shapes" in text
+    assert "ct.Family.from_pretrained('page')" in text
+    assert str(tmp_path) not in text
+    again = ct.Family.from_pretrained(tmp_path / "page", upto=0.3)
+    assert [point.name for point in again.points] == [family.points[0].name]
+    assert sorted(path.name for path in (tmp_path / "page").iterdir()) == [
+        "README.md",
+        "family.concertina",
+        "picture.png",
+    ]
+    family.save_pretrained(tmp_path / "page")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+def test_a_folder_without_a_family_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match=r"no family in .*allowed: what save_pretrained wrote"):
+        ct.Family.from_pretrained(tmp_path)
+    with pytest.raises(LoadError, match="is not there"):
+        ct.Family.from_pretrained(tmp_path / "none")
+    with pytest.raises(LoadError, match=r"Did you mean ct\.load\('hf:"):
+        ct.Family.from_pretrained(image_classifier(hf, tmp_path))
+
+
+class Api:
+    """Stands in for the hub: keeps what it was given."""
+
+    calls: list[tuple[str, object]] = []
+
+    def __init__(self, token: object = None) -> None:
+        self.calls.append(("token", token))
+
+    def create_repo(self, repo_id: str, *, private: object, exist_ok: bool) -> str:
+        self.calls.append(("create", (repo_id, private, exist_ok)))
+        if repo_id.startswith("nobody/"):
+            raise PermissionError("401 not yours\nmore")
+        return f"https://hub/{repo_id}"
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        self.calls.append(("upload", (repo_id, sorted(path.name for path in folder_path.iterdir()), commit_message)))
+        self.calls.append(("card", (folder_path / "README.md").read_text(encoding="utf-8")))
+
+
+def test_a_family_is_uploaded_as_the_folder_that_it_saves(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    Api.calls = []
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    family = ct.open(file)
+    assert family.push_to_hub("me/shapes", private=True, token="t", commit_message="First") == "https://hub/me/shapes"
+    told = dict(Api.calls)
+    assert (told["token"], told["create"]) == ("t", ("me/shapes", True, True))
+    assert told["upload"] == ("me/shapes", ["README.md", "family.concertina"], "First")
+    assert "from_pretrained('me/shapes')" in str(told["card"])
+    with pytest.raises(StorageError, match=r"the hub did not take 'nobody/x'.*401 not yours"):
+        family.push_to_hub("nobody/x")
+    with pytest.raises(InputError, match="got 'privat'"):
+        family.push_to_hub("me/shapes", privat=True)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ExtraError, match=r"concertina-nn\[hf\]"):
+        family.push_to_hub("me/shapes")
+
+
+def test_a_family_on_the_hub_is_fetched_without_anything_else(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    ct.open(file).save_pretrained(tmp_path)
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, allow_patterns: asked.append(allow_patterns) or str(tmp_path)
+    )
+    assert ct.Family.from_pretrained("me/shapes").core.source == "hf:shapes"
+    assert asked == [["family.concertina", "README.md"]]

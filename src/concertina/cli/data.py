@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -28,6 +28,9 @@ class TextOptions:
     ] = 64
 
 
+AnyOptions = TypeVar("AnyOptions", bound=TextOptions)
+
+
 def check_tokenizer(options: TextOptions) -> None:
     """Refuse a tokenizer that is not there.
 
@@ -36,6 +39,21 @@ def check_tokenizer(options: TextOptions) -> None:
     """
     if options.tokenizer is not None and not options.tokenizer.is_file():
         raise InputError("--tokenizer", asked=f"'{options.tokenizer}'", allowed="a tokenizer.json file")
+
+
+def with_own_tokenizer(options: AnyOptions, network: str, core: Core) -> AnyOptions:
+    """Return options with the tokenizer that lies in the network's own folder, where none was given and one is there.
+
+    Args:
+        options: Options of a verb that may read sentences.
+        network: The network's name as typed, such as "hf:FOLDER".
+        core: The network.
+    """
+    place = Path(network.partition(":")[2]).expanduser() / "tokenizer.json"
+    reads_ids = not core.example_inputs[0].is_floating_point()
+    if options.tokenizer is None and reads_ids and network.startswith("hf:") and place.is_file():
+        return replace(options, tokenizer=place)
+    return options
 
 
 def opened(text: str, core: Core, options: TextOptions, progress: Progress | None = None) -> TensorData:
