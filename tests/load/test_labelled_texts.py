@@ -61,6 +61,13 @@ def test_what_is_no_labelled_text_is_told(text: str, says: str, tokenizer: Path)
         opened(text, tokenizer, class_names=NAMES)
 
 
+def test_a_plain_text_holds_no_classes(tokenizer: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a b c\n")
+    for path in (tmp_path / "t.txt", tmp_path):
+        with pytest.raises(DataError, match=r"texts with classes in .*allowed: \.parquet or \.csv"):
+            ct.open_labelled_texts(path, tokenizer)
+
+
 def test_a_tokenizer_that_is_none_is_told(tokenizer: Path) -> None:
     tokenizer.write_text("{}")
     with pytest.raises(DataError, match="is not sound"):

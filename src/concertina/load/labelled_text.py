@@ -17,6 +17,9 @@ from concertina.load.sources.base import LABEL_NAMES, need, numbered_labels, pic
 from concertina.load.sources.table import columns_of
 from concertina.load.text import SENTENCE_NAMES
 
+KINDS = (".parquet", ".csv")
+"""Files that hold texts with classes."""
+
 
 def open_labelled_texts(
     text: str | Path, tokenizer: str | Path, *, max_tokens: int = 64, class_names: Sequence[str] = ()
@@ -35,6 +38,9 @@ def open_labelled_texts(
             no class; the package `tokenizers` is not installed.
     """
     path, selection = selected(str(text))
+    if Path(path).suffix.lower() not in KINDS:
+        asked = Path(path).suffix or "a folder, or no suffix"
+        raise DataError(f"texts with classes in {path!r}", asked=asked, allowed=" or ".join(KINDS))
     columns = columns_of(path, selection)
     name = pick(list(columns), SENTENCE_NAMES, "column of texts", path)
     ids = _token_ids(columns[name], tokenizer, max_tokens, f"column {name!r} of {path}")
