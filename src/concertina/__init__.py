@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from concertina.analyse import group
     from concertina.errors import ConcertinaError
     from concertina.family import Family, fit, open, prepare
-    from concertina.load import load, open_data, open_texts
+    from concertina.load import load, open_data, open_labelled_texts, open_texts
     from concertina.nest import materialize
     from concertina.report import report
     from concertina.search import search
@@ -47,6 +47,7 @@ _HOMES = {
     "materialize": "nest",
     "open": "family",
     "open_data": "load",
+    "open_labelled_texts": "load",
     "open_texts": "load",
     "prepare": "family",
     "report": "report",
@@ -69,6 +70,7 @@ __all__ = [
     "materialize",
     "open",
     "open_data",
+    "open_labelled_texts",
     "open_texts",
     "prepare",
     "report",

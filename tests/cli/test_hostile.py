@@ -148,7 +148,7 @@ def test_budgets_are_told_in_words_of_the_command_line(files: Files, capsys: Cap
 def test_a_network_without_its_scheme_is_recognised(capsys: Capsys) -> None:
     text = refused(["inspect", "digits-cnn"], capsys)
     assert "allowed: a family file, or a network such as zoo:digits-cnn. Did you mean 'zoo:digits-cnn'?" in text
-    assert "allowed: zoo:NAME" in refused(["inspect", "hf:microsoft/resnet-18"], capsys)
+    assert "allowed: zoo:NAME, hf:NAME" in refused(["inspect", "onnx:resnet-18"], capsys)
 
 
 def test_no_words_and_the_short_word_give_help(capsys: Capsys) -> None:

@@ -102,8 +102,7 @@ def test_fingerprint_does_not_depend_on_memory_order() -> None:
     ("source", "words"),
     [
         ("digits-cnn", "source 'digits-cnn' has no known scheme.*Did you mean 'zoo:digits-cnn'"),
-        ("hf:microsoft/resnet-18", "source 'hf:microsoft/resnet-18' has no known scheme: allowed: zoo:NAME"),
-        ("timm:resnet18", "no known scheme"),
+        ("onnx:resnet-18", "source 'onnx:resnet-18' has no known scheme: allowed: zoo:NAME, hf:NAME, timm:NAME"),
         ("", "source '' has no known scheme"),
         (3, "source of a core: got int"),
     ],

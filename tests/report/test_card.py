@@ -99,3 +99,9 @@ def test_rivals_rigid_groups_and_an_empty_family_have_their_words() -> None:
 def test_no_name_breaks_the_front(name: str) -> None:
     front = card(family(provenance={"licence": name or "x"})).split("\n---\n")[0]
     assert len(front.splitlines()) == 4
+
+
+def test_the_card_names_the_network_of_the_hub_that_it_was_made_from() -> None:
+    assert 'base_model: "org/name"' in card(family(provenance={"source": "hf:org/name"}))
+    assert "base_model" not in card(family(provenance={"source": "hf:folder"}))
+    assert "base_model" not in card(family(provenance={"source": "zoo:mlp"}))

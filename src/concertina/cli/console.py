@@ -193,7 +193,12 @@ def records_table(records: Sequence[Mapping[str, Any]]) -> Sheet:
 
 def describe(data: Mapping[str, Any]) -> list[Sheet | str]:
     """Return plain data as tables: one of the single values, then one for each list of records."""
-    parts: list[Sheet | str] = [table(("what", "value"), [(k, v) for k, v in data.items() if not _records(v)])]
+    return [table(("what", "value"), [(k, v) for k, v in data.items() if not _records(v)]), *listed(data)]
+
+
+def listed(data: Mapping[str, Any]) -> list[Sheet | str]:
+    """Return the lists of records in plain data as tables, each with its name above it."""
+    parts: list[Sheet | str] = []
     for name, records in data.items():
         if _records(records):
             parts += ["", name, records_table(records)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -28,6 +28,9 @@ class TextOptions:
     ] = 64
 
 
+AnyOptions = TypeVar("AnyOptions", bound=TextOptions)
+
+
 def check_tokenizer(options: TextOptions) -> None:
     """Refuse a tokenizer that is not there.
 
@@ -38,19 +41,38 @@ def check_tokenizer(options: TextOptions) -> None:
         raise InputError("--tokenizer", asked=f"'{options.tokenizer}'", allowed="a tokenizer.json file")
 
 
+def with_own_tokenizer(options: AnyOptions, network: str, core: Core) -> AnyOptions:
+    """Return options with the tokenizer that lies in the network's own folder, where none was given and one is there.
+
+    Args:
+        options: Options of a verb that may read sentences.
+        network: The network's name as typed, such as "hf:FOLDER".
+        core: The network.
+    """
+    place = Path(network.partition(":")[2]).expanduser() / "tokenizer.json"
+    reads_ids = not core.example_inputs[0].is_floating_point()
+    if options.tokenizer is None and reads_ids and network.startswith("hf:") and place.is_file():
+        return replace(options, tokenizer=place)
+    return options
+
+
 def opened(text: str, core: Core, options: TextOptions, progress: Progress | None = None) -> TensorData:
     """Return the data that a text names, ready for the network.
 
     Raises:
-        DataError: See `open_data` and `open_texts`; or the network reads token ids and no tokenizer was given.
+        DataError: See `open_data`, `open_texts` and `open_labelled_texts`; or the network reads token ids and no
+            tokenizer was given.
     """
-    from concertina.load import open_data, open_texts
+    from concertina.load import open_data, open_labelled_texts, open_texts
     from concertina.load.sources import no_progress
 
     reads_ids = not core.example_inputs[0].is_floating_point()
     if options.tokenizer is not None:
         if not reads_ids:
             raise DataError("--tokenizer", asked="a network that reads numbers", allowed="networks that read token ids")
+        if core.task == "classification":
+            names = core.class_names
+            return open_labelled_texts(text, options.tokenizer, max_tokens=options.max_tokens, class_names=names)
         return open_texts(text, options.tokenizer, max_tokens=options.max_tokens)
     if reads_ids:
         raise DataError(f"{text!r} for a network that reads token ids", do="Give --tokenizer FILE, its tokenizer.json.")

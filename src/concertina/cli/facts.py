@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from concertina.family import Outlook
     from concertina.types import Core, Graph, Point
 
 
-def of_network(core: Core, graph: Graph) -> dict[str, Any]:
-    """Return what is known of a network: facts, coupled groups and blocks."""
+def of_network(core: Core, graph: Graph, ahead: Outlook) -> dict[str, Any]:
+    """Return what is known of a network: facts, what can be made of it, coupled groups and blocks."""
     return {
         "source": core.source,
         "task": core.task,
@@ -20,12 +21,57 @@ def of_network(core: Core, graph: Graph) -> dict[str, Any]:
         "licence": core.licence,
         "fingerprint": core.fingerprint,
         "never reached": list(graph.unreached),
+        "macs": ahead.macs,
+        "size bytes": ahead.size_bytes,
+        "elastic parameters": ahead.elastic_parameters,
+        "smallest macs": ahead.smallest_macs,
+        "smallest bytes": ahead.smallest_bytes,
+        "training samples": ahead.samples,
+        "training epochs": ahead.epochs,
+        "training macs": ahead.training_macs,
+        "training seconds": ahead.training_seconds,
         "groups": [
             {"group": group.name, "units": group.units, "elastic": group.elastic, "why not": group.rigid}
             for group in graph.groups
         ],
         "blocks": [{"block": block.path, "elastic": block.elastic, "why not": block.rigid} for block in graph.blocks],
     }
+
+
+def in_short(core: Core, graph: Graph, ahead: Outlook) -> list[tuple[str, str]]:
+    """Return what is known of a network in about ten lines, (what, value) each, for people."""
+    parameters = sum(parameter.numel() for parameter in core.module.parameters())
+    classes = f", {len(core.class_names)} classes" if core.class_names else ""
+    shape = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in core.example_inputs)
+    macs, size = (f"{100 * part / max(1, whole):.2g}%" for part, whole in _smallest(ahead))
+    lines = [
+        ("source", core.source),
+        ("task", f"{core.task}{classes}"),
+        ("licence", core.licence),
+        (
+            "whole",
+            f"{parameters:,} parameters, {ahead.size_bytes:,} bytes; {ahead.macs:,} MACs for an input of {shape}",
+        ),
+        ("elastic groups", f"{len(graph.elastic_groups)} of {len(graph.groups)}"),
+        ("blocks that can be skipped", f"{len(graph.elastic_blocks)} of {len(graph.blocks)}"),
+        ("elastic parameters", f"{ahead.elastic_parameters:.1%}"),
+        ("smallest subnet", f"{macs} of the MACs, {size} of the bytes"),
+        ("a default training", _training(ahead)),
+    ]
+    return [*lines, *([("never reached", ", ".join(graph.unreached))] if graph.unreached else [])]
+
+
+def _smallest(ahead: Outlook) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (ahead.smallest_macs, ahead.macs), (ahead.smallest_bytes, ahead.size_bytes)
+
+
+def _training(ahead: Outlook) -> str:
+    if ahead.training_macs is None:
+        return ""
+    seconds = ahead.training_seconds or 0.0
+    unit, size = next(((u, s) for u, s in (("h", 3600), ("min", 60)) if seconds >= 2 * s), ("s", 1))
+    work = f"{ahead.epochs:g} epochs of {ahead.samples:,} samples: {ahead.training_macs:.1e} MACs"
+    return f"{work}, about {max(1, round(seconds / size)):,} {unit} on this machine"
 
 
 def of_file(path: Path, points: Sequence[Point] | None = None) -> dict[str, Any]:

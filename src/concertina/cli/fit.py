@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concertina.cli.console import Console, records_table
-from concertina.cli.data import TextOptions, check_tokenizer, opened
+from concertina.cli.data import TextOptions, check_tokenizer, opened, with_own_tokenizer
 from concertina.cli.facts import of_file
 from concertina.cli.inputs import check_data, check_output, check_space, check_weights, data_path, fractions, sizes
 from concertina.cli.options import Common, as_option
@@ -30,10 +30,12 @@ EXAMPLE = (
 class Options(TextOptions, Common):
     """Options of `concertina fit`."""
 
-    source: Annotated[str, typer.Argument(metavar="[SOURCE]", help="The network: zoo:NAME.", show_default=False)] = ""
+    source: Annotated[
+        str, typer.Argument(metavar="[SOURCE]", help="The network: zoo:NAME, hf:FOLDER, timm:NAME.", show_default=False)
+    ] = ""
     arch: Annotated[str, typer.Option(metavar="NAME", help="The network, as an option instead of SOURCE.")] = ""
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Its weights (safetensors); packaged ones when left out.")
+        str | None, typer.Option(metavar="FILE", help="Its weights (safetensors); its own when left out.")
     ] = None
     data: Annotated[
         str,
@@ -103,6 +105,7 @@ def run(options: Options) -> None:
     console = Console(options)
     with console.progress() as progress, resumable(lambda: _how_to_resume(options)):
         core = load(options.network, weights=options.weights)
+        options = with_own_tokenizer(options, options.network, core)
         check_space(options.output, 2 * sum(tensor.nbytes for tensor in core.module.state_dict().values()))
         train, *held = (
             opened(text, core, options, progress) for text in (options.data, options.validation) if text is not None

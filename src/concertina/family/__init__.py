@@ -5,15 +5,18 @@ from concertina.family.family import Family
 from concertina.family.finish import measure_family
 from concertina.family.fit import DEFAULT_POINTS, fit, prepare
 from concertina.family.opening import open
+from concertina.family.outlook import Outlook, outlook
 from concertina.family.rivals import measure_rivals
 
 __all__ = [
     "DEFAULT_POINTS",
     "Evidence",
     "Family",
+    "Outlook",
     "fit",
     "measure_family",
     "measure_rivals",
     "open",
+    "outlook",
     "prepare",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
 from concertina.family.sound import check_sound
 from concertina.load.core import own_copy, refuse_class
+from concertina.load.hub import MAX_VALUES, is_library, library_of
 from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
@@ -180,6 +182,7 @@ def rebuild(manifest: Manifest, module: nn.Module | None) -> nn.Module:
 
     Raises:
         LoadError: The source is unknown, a module is needed, or the network is another one.
+        ExtraError: The library that the network is of is not installed.
     """
     source = manifest.architecture.source
     refuse_class(module, "module=")
@@ -192,6 +195,9 @@ def rebuild(manifest: Manifest, module: nn.Module | None) -> nn.Module:
             skeleton = ZOO.get(source.removeprefix("zoo:")).build(**manifest.architecture.arguments)
         except (UnknownNameError, TypeError) as error:
             raise LoadError(f"architecture {source!r} of the file", asked=str(error)) from error
+    elif is_library(source):
+        stored = sum(math.prod(info.shape) for info in manifest.tensors)
+        skeleton = library_of(source).build(manifest.architecture.arguments, most=min(2 * stored + 2**20, MAX_VALUES))
     else:
         raise LoadError(
             f"the family was made from {source!r}, which no registry knows",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from concertina.load.core import fingerprint, load
 from concertina.load.data import ArrayData, TensorData, as_data, batches, check_fits, open_data
+from concertina.load.hub import LIBRARIES, Library
+from concertina.load.labelled_text import open_labelled_texts
 from concertina.load.text import open_texts
 from concertina.load.zoo import ZOO, ZooNetwork
 
 __all__ = [
+    "LIBRARIES",
     "ZOO",
     "ArrayData",
+    "Library",
     "TensorData",
     "ZooNetwork",
     "as_data",
@@ -18,5 +22,6 @@ __all__ = [
     "fingerprint",
     "load",
     "open_data",
+    "open_labelled_texts",
     "open_texts",
 ]

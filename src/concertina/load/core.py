@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.errors import LoadError, some
+from concertina.load.hub import LIBRARIES, is_library, library_of
 from concertina.load.running import run_checked
 from concertina.load.weights import COUNTER, adopt_weights, check_finite, read_weights
 from concertina.load.zoo import ZOO, ZooNetwork
@@ -33,21 +34,22 @@ def load(
     """Return a pre-trained network as a core; the network given is copied, never touched.
 
     Args:
-        source: A network of the zoo ("zoo:digits-cnn", with arguments "zoo:tiny-vit@width=32,depth=2"),
-            or a module of your own.
+        source: A network of the zoo ("zoo:digits-cnn", with arguments "zoo:tiny-vit@width=32,depth=2"), of a library
+            ("hf:FOLDER" or "hf:org/name" by transformers, "timm:NAME" by timm), or a module of your own.
         example_inputs: What the network is called with, a tensor or a tuple of tensors (batch >= 2, ...);
-            needed for a module, ready-made for the zoo.
-        weights: A safetensors file or a checkpoint that holds tensors only. For the zoo, none means the
-            packaged weights and "random" means a fixed random start.
-        task: Name of the task the network was trained for; the zoo knows its own, others classify unless said.
-        class_names: Class names in the order of the outputs; the zoo knows its own.
-        preprocess: What the network's inputs went through in training; the zoo knows its own.
-        licence: Licence of the weights.
+            needed for a module, ready-made for the others.
+        weights: A safetensors file or a checkpoint that holds tensors only; none means the packaged weights of the
+            zoo, or those of a library's folder, and "random" means a fixed random start.
+        task: Name of the task the network was trained for; named networks know their own, others classify unless said.
+        class_names: Class names in the order of the outputs; named networks know their own.
+        preprocess: What the network's inputs went through in training; named networks know their own.
+        licence: Licence of the weights; a library's folder states it in its model card.
 
     Raises:
         LoadError: The source is unknown; weights are missing, damaged, not finite or of another
             architecture; the network does not run on the example inputs or not twice alike.
         UnknownNameError: The zoo has no network of that name.
+        ExtraError: The library that the source names is not installed.
 
     Example:
         >>> core = load("zoo:digits-cnn")
@@ -57,10 +59,11 @@ def load(
     if isinstance(source, nn.Module):
         core = Core(_own_module(source, weights), _example(example_inputs), f"module:{type(source).__name__}", "")
     elif isinstance(source, str):
-        core = _zoo_core(source, example_inputs, weights)
+        named = _library_core if is_library(source) else _zoo_core
+        core = named(source, example_inputs, weights)
     else:
         refuse_class(source, "source of a core")
-        raise LoadError("source of a core", asked=type(source).__name__, allowed="a zoo name or a torch module")
+        raise LoadError("source of a core", asked=type(source).__name__, allowed="zoo:NAME, hf:NAME, or a torch module")
     core = replace(
         core,
         fingerprint=fingerprint(core.module),
@@ -128,14 +131,43 @@ def _zoo_core(source: str, example_inputs: Tensor | Sequence[Tensor] | None, wei
     )
 
 
+def _library_core(source: str, example_inputs: Tensor | Sequence[Tensor] | None, weights: str | Path | None) -> Core:
+    """Return a network of a library as a core, not checked yet."""
+    library, name = library_of(source), source.partition(":")[2]
+    if not name:
+        raise LoadError(f"{source!r} names no network", allowed=f"{source}FOLDER, or {source}org/name on the hub")
+    found = library.load(name, random=weights is not None)
+    if weights not in (None, "random"):
+        inner = found.module.get_submodule("network") if hasattr(found.module, "network") else found.module
+        adopt_weights(inner, read_weights(Path(weights)), str(weights))
+    return Core(
+        module=found.module,
+        example_inputs=_example(found.example_inputs if example_inputs is None else example_inputs),
+        source=f"{library.scheme}:{_hub_label(name)}",
+        fingerprint="",
+        arguments=found.arguments,
+        licence=found.licence if weights is None else "",
+        class_names=found.class_names,
+        task=found.task,
+        preprocess=found.preprocess,
+    )
+
+
+def _hub_label(name: str) -> str:
+    """Return a name that tells of a network and not of the machine: that of the hub, or the folder's last part."""
+    folder = Path(name).expanduser()
+    label = (folder.resolve().name or "folder") if folder.is_dir() else name
+    return "".join(c if c.isprintable() else "_" for c in label)[:200]
+
+
 def _find(source: str) -> tuple[str, ZooNetwork, dict[str, Any]]:
     """Return canonical name, network and complete arguments of "zoo:NAME" or "zoo:NAME@key=value,..."."""
     scheme, colon, rest = source.partition(":")
     if scheme != "zoo" or not colon:
         near = f"Did you mean 'zoo:{source}'?" if source in ZOO else ""
-        raise LoadError(
-            f"source {source!r} has no known scheme", allowed="zoo:NAME, or a torch module in Python", do=near
-        )
+        schemes = ", ".join(f"{name}:NAME" for name in ("zoo", *LIBRARIES.names()))
+        allowed = f"{schemes}, or a torch module in Python"
+        raise LoadError(f"source {source!r} has no known scheme", allowed=allowed, do=near)
     name, _, text = rest.partition("@")
     network = ZOO.get(name)
     return f"zoo:{name}", network, network.complete(_parse_arguments(text, network))

@@ -212,9 +212,10 @@ def check_fits(data: TensorData, core: Core) -> None:
         return
     shape, wanted = tuple(data.inputs.shape[1:]), tuple(core.example_inputs[0].shape[1:])
     same_size = data.inputs[0].numel() == core.example_inputs[0][0].numel()
+    reads_ids = not core.example_inputs[0].is_floating_point() and len(shape) == len(wanted)
     try:
         with torch.no_grad():
-            outputs = core.module(data.inputs[:2]) if shape == wanted or same_size else None
+            outputs = core.module(data.inputs[:2]) if shape == wanted or same_size or reads_ids else None
     except Exception as error:  # a user's forward may raise anything: it is reported as the cause
         raise DataError("the network does not run on the data", asked=str(error).split("\n")[0]) from error
     if outputs is None:

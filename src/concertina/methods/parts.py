@@ -7,7 +7,7 @@ from typing import Any
 from concertina.axes import AXES
 from concertina.bench import THEMES
 from concertina.export import EXPORTERS
-from concertina.load import ZOO
+from concertina.load import LIBRARIES, ZOO
 from concertina.load.sources import SOURCES
 from concertina.objective import AUGMENTATIONS, DISTANCES, TASKS
 from concertina.registry import Registry
@@ -18,5 +18,5 @@ from concertina.train import RECIPES
 
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
-    trained = (ZOO, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES)
+    trained = (ZOO, LIBRARIES, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES)
     return (*trained, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)

@@ -40,6 +40,9 @@ def _front_matter(data: ReportData) -> str:
     fields: dict[str, Any] = {"library_name": "concertina", "tags": ["concertina", "elastic", "model-compression"]}
     if licence:
         fields["license"] = wording.shown(licence)
+    scheme, _, base = data.provenance.get("source", "").partition(":")
+    if scheme in ("hf", "timm") and "/" in base:
+        fields["base_model"] = wording.shown(base)
     return "---\n" + "".join(f"{name}: {json.dumps(text)}\n" for name, text in fields.items()) + "---\n"
 
 
