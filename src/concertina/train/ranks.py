@@ -7,11 +7,13 @@ import itertools
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ LAUNCHED_BY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 PATIENCE = timedelta(minutes=10)
 """How long processes wait for each other inside a step before they give up."""
 LOOK_EVERY_S = 0.05
-FAILED = "concertina/failed"
+FAILED = "failed"
 INTERRUPTED = 130
 _TURNS = itertools.count()
 """Numbers what is told; all processes run the same program, so all count alike."""
@@ -112,13 +114,13 @@ class Ranks:
         """
         if self.count == 1:
             return make()
-        key = f"concertina/told/{next(_TURNS)}"
+        store, key = _store(), f"told/{next(_TURNS)}"
         text = json.dumps(make()) if self.first else ""
         with together():
             if self.first:
-                _store().set(key, text)
+                store.set(key, text)
             else:
-                text = _awaited(key)
+                text = _awaited(store, key)
         return json.loads(text)
 
     def agree(self, what: str, values: Mapping[str, object]) -> None:
@@ -190,6 +192,7 @@ def joined() -> Iterator[Ranks]:
     if ranks.count == 1:
         yield ranks
         return
+    _store()
     try:
         yield ranks
     except BaseException as error:
@@ -227,11 +230,22 @@ def _is_launched() -> bool:
 
 
 def _join() -> None:
+    """Make the process group.
+
+    Where torchrun starts processes again, its store still has the addresses of the dead ones; hence a name for each
+    start.
+    """
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     local, cards = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if local < cards:
         torch.cuda.set_device(local)
+    backend, start = "cpu:gloo,cuda:nccl" if cards else "gloo", os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     with together():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo", timeout=PATIENCE)
+        store, rank, count = next(rendezvous("env://", timeout=PATIENCE))
+        own = PrefixStore(f"start {start}", store)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=PATIENCE)
     atexit.register(_leave)
 
 
@@ -241,10 +255,22 @@ def _leave() -> None:
 
 
 def _store() -> Any:
-    """Return the group's store of keys and values; torch has no public way to it."""
-    from torch.distributed.distributed_c10d import _get_default_store
+    """Return a store of keys and values for what all processes tell each other; all must ask for it the first time."""
+    return _store_of(dist.group.WORLD)
 
-    return _get_default_store()
+
+@cache
+def _store_of(group: Any) -> Any:  # noqa: ARG001 - each group has its own
+    """Return the group's store, which torch has no public way to, under a name that no other run has used.
+
+    Where torchrun starts processes again, what the earlier ones told is still in the store.
+    """
+    from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
+
+    name = torch.tensor([secrets.randbits(62)], device=_device())
+    with together():
+        dist.broadcast(name, 0)
+    return PrefixStore(f"concertina/{int(name)}", _get_default_store())
 
 
 def _device() -> torch.device:
@@ -254,9 +280,8 @@ def _device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _awaited(key: str) -> str:
+def _awaited(store: Any, key: str) -> str:
     """Return what the first process tells, unless a process fails before."""
-    store = _store()
     while not store.check([key]):
         if store.check([FAILED]):
             raise RankError(_said_in(store.get(FAILED)), quotes=True)
