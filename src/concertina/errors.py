@@ -17,6 +17,7 @@ ConcertinaError
 │   ├── DtypeError, ShapeError, TruncatedError, HashError, VersionError
 ├── AnalysisError           a network that cannot be analysed      (exit code 2)
 ├── TrainingError           training that cannot go on (NaN loss)  (exit code 1)
+│   └── RankError           another process of the run has failed
 ├── ExportError             a file that computes something else    (exit code 1)
 ├── ResumeError             a checkpoint of another run            (exit code 2)
 └── StorageError            the disk refuses (no space, no right)  (exit code 2)
@@ -134,6 +135,20 @@ class TrainingError(ConcertinaError):
     """Training cannot go on."""
 
     exit_code = 1
+
+
+class RankError(TrainingError):
+    """Another of the processes that train together has failed.
+
+    Args:
+        where: What happened, as for `ConcertinaError`.
+        asked: As for `ConcertinaError`.
+        quotes: Whether it repeats an error that the other process has and tells.
+    """
+
+    def __init__(self, where: str, *, asked: str = "", quotes: bool = False) -> None:
+        super().__init__(where, asked=asked)
+        self.quotes = quotes
 
 
 class ExportError(ConcertinaError):

@@ -14,9 +14,10 @@ from typing import Annotated
 import typer
 
 from concertina.cli import bench, demo, export, extract, fit, inspect, measure, methods, report, search
+from concertina.cli.launch import check_verb, is_first
 from concertina.cli.options import command, version
 from concertina.cli.outcome import reported
-from concertina.cli.streams import settle
+from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
@@ -60,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     settle()
+    if not is_first():
+        let_go_of_stdout()
     return reported(lambda: _run(words), debug="--debug" in words)
 
 
@@ -70,6 +73,7 @@ def _in_short(verb: ModuleType) -> str:
 
 
 def _run(words: list[str]) -> int:
+    check_verb(words)
     program = typer.main.get_command(build_app())
     with program.make_context("concertina", words or ["--help"]) as context:
         code = program.invoke(context)

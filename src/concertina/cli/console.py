@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from concertina.cli.launch import is_first
 from concertina.cli.layout import Sheet
 from concertina.cli.options import Common
 
@@ -33,7 +34,7 @@ class Console:
     """
 
     def __init__(self, options: Common) -> None:
-        self._as_json, self._quiet = options.as_json, options.quiet
+        self._as_json, self._quiet = options.as_json, options.quiet or not is_first()
         self._stderr = _Stderr(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
         log = logging.getLogger("concertina")
         log.handlers = [_ToRemark(self.remark)]

@@ -14,6 +14,7 @@ from concertina.cli.console import Console, records_table
 from concertina.cli.data import TextOptions, check_tokenizer, opened, with_own_tokenizer
 from concertina.cli.facts import of_file
 from concertina.cli.inputs import check_data, check_output, check_space, check_weights, data_path, fractions, sizes
+from concertina.cli.launch import is_first, launcher, num_processes
 from concertina.cli.options import Common, as_option
 from concertina.cli.outcome import resumable
 from concertina.errors import InputError, StorageError
@@ -97,7 +98,18 @@ def run(options: Options) -> None:
 
     Sorts and verifies channels and blocks, trains all operating points together, measures each on the
     validation data and writes the file. Ctrl-C is safe: run the same command with --resume to go on.
+    Several processes: torchrun --nproc-per-node 2 -m concertina fit ...
     """
+    if num_processes() == 1:
+        return _run(options)
+    from concertina.train import joined
+
+    with joined():
+        return _run(options)
+
+
+def _run(options: Options) -> None:
+    """Fit, in each of the processes that do so together; the first writes the file and speaks."""
     shares = check(options)
     from concertina.family import fit
     from concertina.load import load
@@ -120,6 +132,8 @@ def run(options: Options) -> None:
             progress=progress,
             **_settings(options),
         )
+        if not is_first():
+            return
         family.save(options.output)
     options.checkpoint.unlink(missing_ok=True)
     core_figures = dict(family.points.core)
@@ -145,7 +159,8 @@ def check(options: Options) -> tuple[float, ...]:
         check_data(options.validation, "--validation")
     check_weights(options.weights)
     check_tokenizer(options)
-    _check_outputs(options)
+    if is_first():
+        _check_outputs(options)
     _check_names(options)
     return shares
 
@@ -205,4 +220,5 @@ def _how_to_resume(options: Options) -> str:
     if not options.checkpoint.exists():
         return ""
     words = [word for word in sys.argv[1:] if word != "--resume"]
-    return f"'{options.checkpoint}' keeps what was done; to go on: {shlex.join(['concertina', *words, '--resume'])}"
+    program = [*launcher(), "concertina", *words, "--resume"]
+    return f"'{options.checkpoint}' keeps what was done; to go on: {shlex.join(program)}"

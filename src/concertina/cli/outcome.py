@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
 
-from concertina.cli.streams import let_go_of_stdout, say
-from concertina.errors import ConcertinaError, StorageError
+from concertina.cli.launch import is_said_elsewhere
+from concertina.cli.streams import hush, let_go_of_stdout, say
+from concertina.errors import ConcertinaError, RankError, StorageError
 
 OK, FAILED, REFUSED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
+GRACE_S = 2.0
+"""How long a process leaves another one to speak: launchers end all soon after the first is gone."""
 
 DISK = {
     errno.ENOSPC: ("no space left on the device", "Free some space or write elsewhere, then run the command again."),
@@ -40,6 +44,9 @@ def reported(work: Callable[[], int], *, debug: bool = False) -> int:
     try:
         return work()
     except BaseException as error:
+        if is_said_elsewhere(error):
+            time.sleep(GRACE_S)
+            hush()
         if debug and not isinstance(error, SystemExit | typer.Exit):
             traceback.print_exc()
         return _said(error)
@@ -47,14 +54,14 @@ def reported(work: Callable[[], int], *, debug: bool = False) -> int:
 
 @contextmanager
 def resumable(how: Callable[[], str]) -> Iterator[None]:
-    """Tell how to go on when the work inside is interrupted or the disk refuses.
+    """Tell how to go on when the work inside is interrupted, the disk refuses or another process is gone.
 
     Args:
         how: Gives the text, empty where there is nothing to go on from.
     """
     try:
         yield
-    except (KeyboardInterrupt, StorageError, OSError) as stop:
+    except (KeyboardInterrupt, RankError, StorageError, OSError) as stop:
         if text := how():
             stop.add_note(text)
         raise

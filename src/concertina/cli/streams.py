@@ -39,5 +39,10 @@ def let_go_of_stdout() -> None:
         sys.stdout = _nowhere()
 
 
+def hush() -> None:
+    """Say no more on stderr."""
+    sys.stderr = _nowhere()
+
+
 def _nowhere() -> io.TextIOWrapper:
     return io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_WRONLY), "w"), encoding="utf-8")

@@ -15,7 +15,7 @@ from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
 from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
-from concertina.family.order import put_in_order
+from concertina.family.order import agreed_scores, put_in_order
 from concertina.family.outputs import with_cut_outputs
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
@@ -26,9 +26,11 @@ from concertina.objective.base import Task
 from concertina.score import score
 from concertina.train import (
     RECIPES,
+    Ranks,
     Reporter,
     Trainer,
     TrainSettings,
+    joined,
     labelled,
     num_steps,
     train,
@@ -65,6 +67,8 @@ def fit(
 ) -> Family:
     """Turn a pre-trained network into a family of nested networks.
 
+    Started by torchrun, all processes train one family together, and each of them returns it.
+
     Args:
         core: The network, from `load`.
         train_data: A torch Dataset or an iterable of batches; tensors of shape (batch, ...).
@@ -79,9 +83,27 @@ def fit(
 
     Raises:
         ConcertinaError: Something in the network, data or options cannot be used; the text says what to do.
+        RankError: Another of several processes failed; it has the error itself.
     """
     check_options(options, {"points": points, "progress": progress, "validation": validation})
+    with joined() as ranks:
+        heard = progress if ranks.first else None
+        return _fitted(core, train_data, validation, points, heard, options, ranks)
+
+
+def _fitted(
+    core: Core,
+    train_data: Any,
+    validation: Any,
+    points: Sequence[float],
+    progress: Reporter | None,
+    options: FitOptions,
+    ranks: Ranks,
+) -> Family:
+    """Do what `fit` does, in each of the processes."""
     started, settings, shares = time.monotonic(), train_settings(options), check_shares(points)
+    ranks.check_device(settings.device)
+    ranks.check_batch(settings.batch_size)
     if settings.dtype == "bfloat16" and not multiplies_bfloat16(settings.device):
         log.warning("this device emulates bfloat16, which takes about ten times as long as float32; see dtype='auto'")
     held = None if validation is None else taken(validation, core, task_of(core, options))
@@ -151,6 +173,7 @@ def _provenance(
         "training MACs expected": str(spent.expected_macs),
         **({"random specs a step": str(settings.random_specs)} if settings.random_specs else {}),
         "seconds": f"{time.monotonic() - started + spent.earlier_s:.0f}",
+        **({"processes": str(Ranks.here().count)} if Ranks.here().count > 1 else {}),
         "machine": machine_fingerprint(),
         "versions": versions(),
     }
@@ -197,6 +220,7 @@ def prepare(
         seed=settings.seed,
         data_fingerprint=sample.fingerprint,
     )
+    scores = agreed_scores(scores)
     supernet = nest(core, graph, scores, CostModel.of)
     facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
     choose_points(supernet, shares)

@@ -1,6 +1,10 @@
-"""Which growth order a family gets, and what its steps are priced by."""
+"""Which growth order a family gets, and what its steps are priced by; one order for all processes of a run."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
 
 from concertina.family.options import FitOptions
 from concertina.load.data import TensorData
@@ -8,8 +12,24 @@ from concertina.measure.price import latency_price
 from concertina.measure.time_cache import latency_model
 from concertina.nest import Price, Supernet, growth_order
 from concertina.objective.base import Task
-from concertina.train import REHEARSE_FROM, Reporter, TrainSettings, num_steps, rehearsed_order
-from concertina.types import Core, Scores
+from concertina.train import REHEARSE_FROM, Ranks, Reporter, TrainSettings, num_steps, rehearsed_order
+from concertina.types import Core, GrowthOrder, Scores
+
+
+def agreed_scores(scores: Scores) -> Scores:
+    """Return the scores of the first of several processes, so that the last bit of a sum decides nothing.
+
+    Raises:
+        TrainingError: The processes do not rate the same groups and blocks.
+        RankError: Another process failed.
+    """
+    ranks = Ranks.here()
+    sizes = {name: len(units) for name, units in scores.units.items()}
+    ranks.agree("what is elastic", sizes | dict.fromkeys(scores.blocks, "block"))
+    units = {name: values.clone() for name, values in scores.units.items()}
+    blocks = torch.tensor(list(scores.blocks.values()), dtype=torch.float64)
+    ranks.hand_out([*units.values(), blocks])
+    return replace(scores, units=units, blocks=dict(zip(scores.blocks, blocks.tolist(), strict=True)))
 
 
 def put_in_order(
@@ -22,6 +42,8 @@ def put_in_order(
 ) -> dict[str, str]:
     """Give a supernet the growth order asked for, in place of the one by scores and MACs that it has.
 
+    Of several processes the first finds it and tells the others: clocks and rounding differ.
+
     Args:
         supernet: Sorted; it has no points yet.
         core: What it was made from.
@@ -33,6 +55,24 @@ def put_in_order(
     Returns:
         How the order came about, for the provenance.
     """
+
+    def found() -> tuple[list[int], dict[str, str]]:
+        facts = _put_in_order(supernet, core, scores, lessons, options, progress)
+        return list(supernet.order.steps), facts
+
+    steps, facts = Ranks.here().told(found)
+    supernet.order = GrowthOrder(supernet.space, tuple(steps))
+    return dict(facts)
+
+
+def _put_in_order(
+    supernet: Supernet,
+    core: Core,
+    scores: Scores,
+    lessons: tuple[Task, TensorData, TrainSettings],
+    options: FitOptions,
+    progress: Reporter | None,
+) -> dict[str, str]:
     task, data, settings = lessons
     facts = {"order": options.get("order") or _default_order(data, settings)}
     price = None

@@ -5,6 +5,7 @@ from concertina.train.calibrate import calibrate
 from concertina.train.labels import labelled
 from concertina.train.loop import Reporter, num_steps, train
 from concertina.train.plan import check_room
+from concertina.train.ranks import Ranks, joined
 from concertina.train.recipes import RECIPES, Lesson, Phase, Recipe
 from concertina.train.rehearsal import REHEARSE_FROM, rehearsed_order
 from concertina.train.schedule import step_seed
@@ -16,6 +17,7 @@ __all__ = [
     "REHEARSE_FROM",
     "Lesson",
     "Phase",
+    "Ranks",
     "Recipe",
     "Reporter",
     "Teacher",
@@ -24,6 +26,7 @@ __all__ = [
     "calibrate",
     "check_room",
     "fixed_list",
+    "joined",
     "label_free",
     "labelled",
     "low_churn",

@@ -36,6 +36,11 @@ class Rhythm:
         self._write, self._clock = write, clock
         self._due = clock() + FIRST_AFTER_S
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to write a checkpoint."""
+        return self._clock() >= self._due
+
     def write(self, *, at_once: bool = False) -> None:
         """Write a checkpoint if it is time to."""
         begun = self._clock()

@@ -57,20 +57,23 @@ def train(
 
     Args:
         trainer: Made with `steps=num_steps(data, settings)`.
-        data: Training samples.
+        data: Training samples; the same in each of several processes.
         recipe: Name of the trainer's recipe, for the checkpoint.
-        checkpoint: File for the state of the run; None keeps none.
+        checkpoint: File for the state of the run; None keeps none. Of several processes the first reads and writes it.
         resume: Go on from the checkpoint if it is there; the results are those of a run never stopped.
         progress: Told what all steps will cost before the first of them, and where the run stands now and then.
 
     Raises:
         ResumeError: The checkpoint is damaged or belongs to another run.
-        TrainingError: The loss is not finite.
+        TrainingError: The loss is not finite, or processes differ in what they are to train.
+        RankError: Another process failed.
     """
-    tell = progress or _tell_nobody
+    ranks = trainer.ranks
+    tell = progress if progress is not None and ranks.first else _tell_nobody
     batch_size = min(len(data), trainer.settings.batch_size)
     per_epoch = steps_per_epoch(len(data), batch_size)
     keeper = _Keeper(trainer, checkpoint, describe_run(trainer, data, recipe))
+    ranks.agree("what they are to train", keeper.run)
     if resume:
         keeper.go_on(tell)
     tell(cost_in_words(trainer, batch_size), 1.0)
@@ -84,9 +87,11 @@ def train(
             chosen = order[place * batch_size : (place + 1) * batch_size]
             keeper.losses.append(trainer.step(tuple(tensor[chosen] for tensor in data.tensors)))
             tell(f"training ({phase})", trainer.position / trainer.num_steps)
-            rhythm.write(at_once=interrupted())
+            stop, due = ranks.any([interrupted(), rhythm.is_due])
+            if stop or due:
+                rhythm.write(at_once=True)
             trainer.seconds_spent += time.monotonic() - begun
-            if interrupted():
+            if stop:
                 raise KeyboardInterrupt("stopped between two steps")
     keeper.keep()
     return keeper.losses
@@ -102,28 +107,51 @@ class _Keeper:
     """Keeps the state of a run in its checkpoint, and goes back to it."""
 
     def __init__(self, trainer: Trainer, path: Path | None, run: Mapping[str, object]) -> None:
-        self._trainer, self._path, self._run = trainer, path, run
+        self._trainer, self._path = trainer, path
+        self.run = run
+        """What makes this run this run."""
         self.losses: list[float] = []
 
     def keep(self) -> None:
-        """Write the checkpoint, where one is wanted."""
+        """Write the checkpoint, where one is wanted; whole tensors are gathered of all processes."""
         if self._path is None:
             return
-        trainer = self._trainer
+        trainer, tensors = self._trainer, self._trainer.state()
         state = {name: getattr(trainer, name) for name in ("position", "macs_spent", "seconds_spent")}
-        write_checkpoint(self._path, trainer.state(), self._run, state | {"losses": self.losses})
+        if trainer.ranks.first:
+            more = {"losses": self.losses, "processes": trainer.ranks.count}
+            write_checkpoint(self._path, tensors, self.run, state | more)
+        trainer.ranks.wait()
 
     def go_on(self, tell: Reporter) -> None:
-        """Go back to the state that the checkpoint holds, if there is one."""
-        if self._path is None or not self._path.exists():
+        """Go back to the state that the checkpoint holds, if there is one; with any number of processes."""
+        trainer, path = self._trainer, self._path
+        if path is None or not trainer.ranks.told(path.exists):
             tell(f"no checkpoint at {self._path}: starting anew", 1.0)
             return
-        tensors, state = read_checkpoint(self._path, self._run)
-        trainer = self._trainer
+        tensors, state = self._read(path)
         trainer.load_state(tensors, position=_whole(state, "position"), macs_spent=_whole(state, "macs_spent"))
         trainer.seconds_spent += float(state["seconds_spent"])  # type: ignore[arg-type]
         self.losses = [float(loss) for loss in state["losses"]]  # type: ignore[attr-defined]
         tell(f"going on at step {trainer.position:,} of {trainer.num_steps:,}", 1.0)
+        before, now = state.get("processes", 1), trainer.ranks.count
+        if before != now:
+            tell(f"begun by {before} processes, goes on with {now}: batch norms see parts of other sizes", 1.0)
+
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return what the checkpoint holds, read by the first process and handed on to all."""
+        ranks = self._trainer.ranks
+        tensors, state = read_checkpoint(path, self.run) if ranks.first else ({}, {})
+        kinds, state = ranks.told(lambda: [{n: [t.shape, str(t.dtype)] for n, t in tensors.items()}, state])
+        if not ranks.first:
+            tensors = {n: torch.empty(shape, dtype=_dtype(kind)) for n, (shape, kind) in kinds.items()}
+        ranks.hand_out(tensors.values())
+        return tensors, state
+
+
+def _dtype(written: str) -> torch.dtype:
+    found: torch.dtype = getattr(torch, written.removeprefix("torch."))
+    return found
 
 
 def _tell_nobody(_stage: str, _done: float) -> None:

@@ -16,19 +16,19 @@ from concertina.objective.base import Task
 from concertina.train.average import Average
 from concertina.train.passes import Passes
 from concertina.train.plan import (
-    BACKWARD,
     StepPlan,
     check_room,
     check_teachers,
     forecast,
-    macs_of,
     plan_step,
     step_generator,
 )
 from concertina.train.press import left_out, press
+from concertina.train.ranks import Ranks
 from concertina.train.recipes import RECIPES, Lesson, Phase
 from concertina.train.schedule import Stretch, step_seed, stretches
 from concertina.train.settings import TrainSettings
+from concertina.train.shards import Holder, holder_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,9 @@ class Teacher:
 
 class Trainer:
     """Trains the points of a supernet step by step.
+
+    In a process group (`torch.distributed`) all processes train one family: each is given the whole batch, runs its
+    part of it through the same subnets, and holds its share of the optimizer's state.
 
     Args:
         supernet: The family; its shared and private tensors are changed in place.
@@ -72,10 +75,12 @@ class Trainer:
         self.supernet, self.task, self.num_steps, self.recipe = supernet, task, steps, recipe
         self.settings = settings or TrainSettings()
         check_room(recipe, self.settings)
+        self.ranks = Ranks.here()
+        """The processes that train together."""
         self.position = 0
         """Steps done."""
         self.macs_spent = 0
-        """Multiply-accumulates of all passes so far, backward and teacher included."""
+        """Multiply-accumulates of all passes so far, backward and teacher included, of all processes together."""
         self.seconds_spent = 0.0
         """Seconds of the run so far, those of its earlier, interrupted legs included; `train` counts them."""
         self._stretches = self._laid_out()
@@ -87,6 +92,7 @@ class Trainer:
         """The frozen core, or what teaches in its place; a copy."""
         self._passes = Passes(supernet)
         self._optimizer: torch.optim.Optimizer | None = None
+        self._holder: Holder | None = None
         self._average: Average | None = None
         self._frozen: list[tuple[Tensor, Tensor]] = []
         self._pressed: list[tuple[Tensor, Tensor]] = []
@@ -122,11 +128,14 @@ class Trainer:
         """Train on one batch and return the first (largest) subnet's loss.
 
         Args:
-            batch: A tuple of tensors of shape (batch, ...), as the task takes it; not augmented.
+            batch: A tuple of tensors of shape (batch, ...), as the task takes it; not augmented, and whole in each of
+                several processes.
 
         Raises:
             DataError: The batch has one sample only, or the task refuses it.
+            InputError: There are not two samples for each process.
             TrainingError: The loss is not finite, or all steps are done.
+            RankError: Another process failed.
         """
         self._check(batch)
         self._enter()
@@ -134,9 +143,10 @@ class Trainer:
         generator = step_generator(self.settings, self.position)
         plan = plan_step(stretch, self.position, self.supernet, self.settings, generator)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step_seed(self.settings.seed, self.position, "dropout"))
+            torch.manual_seed(step_seed(self.settings.seed, self.position, _each("dropout", self.ranks)))
             losses = self._run_passes(plan, self.task.augment(batch, generator))
         self._refuse_infinite(plan, losses)
+        self.ranks.mean(self._statistics(plan.points))
         self._update(stretch, plan.points)
         self.position += 1
         if self._average is not None:
@@ -150,13 +160,18 @@ class Trainer:
             raise TrainingError("all steps are done", asked=f"step {self.position + 1}", allowed=f"{self.num_steps}")
         if len(batch[-1]) < 2:
             raise DataError("a training batch needs two samples or more", asked="1", do="Drop the last, short batch.")
+        self.ranks.check_batch(len(batch[-1]))
         self.task.check(batch)
 
     def _run_passes(self, plan: StepPlan, batch: Sequence[Tensor]) -> list[float]:
         """Run forward and backward through each subnet and return their losses; gradients lie on the trainables."""
-        batch = tuple(tensor.to(self.settings.device) for tensor in batch)
+        total, share = len(batch[-1]), self.ranks.share(len(batch[-1]))
+        batch = tuple(tensor[share].to(self.settings.device) for tensor in batch)
+        weight = len(batch[-1]) / total
         inputs = tuple(_channels_last(tensor) for tensor in self.task.inputs(batch))
+        samples = len(inputs[0]) * total // len(batch[-1])
         core = self._teach(inputs) if plan.asks_core else None
+        self.macs_spent += plan.macs(self.supernet, self.teacher.macs) * samples
         full: Tensor | None = None
         losses = []
         for subject, lesson in plan.subjects:
@@ -166,11 +181,10 @@ class Trainer:
             outputs = outputs.float()
             loss = self._loss(lesson, outputs, batch, (full, core))
             full = outputs.detach() if full is None else full
-            losses.append(loss.detach())
-            loss.backward()
+            losses.append(loss.detach() * weight)
+            (loss * (weight * self.ranks.count)).backward()
             self._passes.collect(built)
-            self.macs_spent += (1 + BACKWARD) * macs_of(self.supernet, subject) * len(inputs[0])
-        return torch.stack(losses).tolist()
+        return self.ranks.sum(torch.stack(losses).tolist())
 
     def _loss(
         self, lesson: Lesson, outputs: Tensor, batch: Sequence[Tensor], teachers: tuple[Tensor | None, Tensor | None]
@@ -194,7 +208,6 @@ class Trainer:
                 )
 
     def _teach(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        self.macs_spent += self.teacher.macs * len(inputs[0])
         with torch.no_grad(), self._autocast():
             return self.teacher.module(*inputs).float()
 
@@ -203,15 +216,17 @@ class Trainer:
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.settings.dtype == "bfloat16")
 
     def _update(self, stretch: Stretch, names: tuple[str, ...]) -> None:
-        if self._optimizer is None:
+        if self._optimizer is None or self._holder is None:
             return
         rate = stretch.rate(self.position, self.settings)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
+        self._holder.receive()
         if self.settings.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.trainables().values(), self.settings.clip_norm)
+            self._holder.clip(self.settings.clip_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._holder.publish()
         largest = max(names, key=lambda name: self.supernet.points[name].macs)
         with torch.no_grad():
             for matrix in self._passes.of(largest).matrices:
@@ -232,7 +247,8 @@ class Trainer:
         if index == self._entered:
             return
         self._entered = index
-        parameters = list(self.trainables().values())
+        self._holder = holder_of(self.trainables(), self.ranks)
+        parameters = list(self._holder.parameters.values())
         if self.settings.optimizer == "adamw":
             self._optimizer = torch.optim.AdamW(parameters, self.settings.learning_rate, weight_decay=0.0)
         else:
@@ -252,15 +268,25 @@ class Trainer:
         return found
 
     def state(self) -> dict[str, Tensor]:
-        """Return all that the next steps depend on, as tensors by name: weights, buffers, averages, optimizer."""
+        """Return all that the next steps depend on, as tensors by name: weights, buffers, averages, optimizer.
+
+        All tensors are whole, however many processes there are; all of them must ask at the same time.
+        """
         tensors = self._tensors()
         if self._average is not None:
             tensors |= {f"average.{name}": tensor for name, tensor in self._average.values.items()}
-        for name, parameter in self.trainables().items():
+        for name, parameter in self._holder.parameters.items() if self._holder else ():
             for key, value in (self._optimizer.state.get(parameter, {}) if self._optimizer else {}).items():
-                if value is not None:
-                    tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).detach()
+                if value is not None and self._holder:
+                    tensors[f"optimizer.{key}.{name}"] = self._holder.whole(name, torch.as_tensor(value).detach())
         return tensors
+
+    def _statistics(self, points: Sequence[str]) -> list[Tensor]:
+        """Return what the passes of points note of their batches."""
+        shared = dict(self.supernet.module.named_buffers())
+        kept = (self.supernet.private[point] or shared for point in points)
+        found = [t for tensors in kept for t in tensors.values() if not isinstance(t, nn.Parameter)]
+        return [tensor for tensor in found if tensor.is_floating_point()]
 
     def load_state(self, tensors: dict[str, Tensor], *, position: int, macs_spent: int) -> None:
         """Go back to a state that `state` gave, after `position` steps."""
@@ -273,11 +299,16 @@ class Trainer:
         self._enter()
         for name, value in (self._average.values if self._average else {}).items():
             value.copy_(tensors[f"average.{name}"])
-        for name, parameter in self.trainables().items():
+        for name, parameter in self._holder.parameters.items() if self._holder else ():
             for key in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step"):
                 stored = tensors.get(f"optimizer.{key}.{name}")
-                if stored is not None and self._optimizer is not None:
-                    self._optimizer.state[parameter][key] = stored.clone()
+                if stored is not None and self._optimizer is not None and self._holder is not None:
+                    self._optimizer.state[parameter][key] = self._holder.part(name, stored)
+
+
+def _each(use: str, ranks: Ranks) -> str:
+    """Return what a process's own random numbers are for; those of the first are those of a process by itself."""
+    return use if ranks.first else f"{use} of process {ranks.rank}"
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
