@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from concertina.nest import Price, Supernet, num_measurements, random_spec, shrink_order
 from concertina.objective.base import Task
 from concertina.train.calibrate import MOVING_STATISTICS
+from concertina.train.layout import laid_out, suits_channels_last
 from concertina.train.loop import TrainingData
 from concertina.train.schedule import step_seed
 from concertina.train.settings import TrainSettings
@@ -111,6 +112,7 @@ class _Rehearsal:
         self._teacher = copy.deepcopy(module).eval().requires_grad_(False)
         self._task, self._settings = task, settings
         self.macs_spent = 0
+        self._channels_last = suits_channels_last(module)
         parameters = [p for p in module.parameters() if p.is_floating_point() and p.requires_grad]
         self._optimizer = torch.optim.SGD(parameters, settings.learning_rate, momentum=0.9, nesterov=True)
 
@@ -156,8 +158,7 @@ class _Rehearsal:
         self.macs_spent += samples * self._supernet.costs.macs(spec)
 
     def _inputs(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        given = self._task.inputs(batch)
-        return tuple(t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in given)
+        return laid_out(self._task.inputs(batch), channels_last=self._channels_last)
 
     def _autocast(self) -> torch.autocast:
         kind = torch.device(self._settings.device).type

@@ -14,6 +14,7 @@ from concertina.errors import DataError, TrainingError
 from concertina.nest import Supernet, named_tensors
 from concertina.objective.base import Task
 from concertina.train.average import Average
+from concertina.train.layout import laid_out, suits_channels_last
 from concertina.train.passes import Passes
 from concertina.train.plan import (
     StepPlan,
@@ -90,6 +91,7 @@ class Trainer:
         module = copy.deepcopy(chosen.module).to(self.settings.device).eval().requires_grad_(False)
         self.teacher = Teacher(module, chosen.macs)
         """The frozen core, or what teaches in its place; a copy."""
+        self._channels_last = suits_channels_last(supernet.module)
         self._passes = Passes(supernet)
         self._optimizer: torch.optim.Optimizer | None = None
         self._holder: Holder | None = None
@@ -168,7 +170,7 @@ class Trainer:
         total, share = len(batch[-1]), self.ranks.share(len(batch[-1]))
         batch = tuple(tensor[share].to(self.settings.device) for tensor in batch)
         weight = len(batch[-1]) / total
-        inputs = tuple(_channels_last(tensor) for tensor in self.task.inputs(batch))
+        inputs = laid_out(self.task.inputs(batch), channels_last=self._channels_last)
         samples = len(inputs[0]) * total // len(batch[-1])
         core = self._teach(inputs) if plan.asks_core else None
         self.macs_spent += plan.macs(self.supernet, self.teacher.macs) * samples
@@ -309,7 +311,3 @@ class Trainer:
 def _each(use: str, ranks: Ranks) -> str:
     """Return what a process's own random numbers are for; those of the first are those of a process by itself."""
     return use if ranks.first else f"{use} of process {ranks.rank}"
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
