@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from concertina.errors import ConcertinaError
     from concertina.family import Family, fit, open, prepare
-    from concertina.load import load, open_data, open_texts
+    from concertina.load import load, open_data, open_texts, open_tokenizer
     from concertina.nest import materialize
+    from concertina.objective import generate
     from concertina.report import report
     from concertina.search import search
     from concertina.train import Trainer, TrainSettings
@@ -41,11 +42,13 @@ _HOMES = {
     "TrainSettings": "train",
     "Trainer": "train",
     "fit": "family",
+    "generate": "objective",
     "load": "load",
     "materialize": "nest",
     "open": "family",
     "open_data": "load",
     "open_texts": "load",
+    "open_tokenizer": "load",
     "prepare": "family",
     "report": "report",
     "search": "search",
@@ -62,11 +65,13 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "fit",
+    "generate",
     "load",
     "materialize",
     "open",
     "open_data",
     "open_texts",
+    "open_tokenizer",
     "prepare",
     "report",
     "search",
