@@ -13,6 +13,8 @@ import concertina as ct
 from concertina.errors import DataError
 from concertina.load.data import TensorData
 from concertina.load.text import windows
+from concertina.objective import Language
+from concertina.score import CRITERIA, score
 
 NETWORK = "zoo:tiny-decoder@context=12,width=16,depth=2,heads=2,inner=16"
 
@@ -123,3 +125,14 @@ def test_a_search_takes_the_bound_as_the_largest_perplexity() -> None:
 def test_data_that_does_not_fit_is_refused_before_training(data: object, says: str) -> None:
     with pytest.raises(DataError, match=says):
         ct.fit(ct.load(NETWORK, weights="random"), data, epochs=1)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA.names())
+def test_every_criterion_rates_heads_and_channels_of_a_language_network(criterion: str) -> None:
+    made, task = family(), Language()
+    assert made.graph is not None
+    core = ct.load(NETWORK, weights="random")
+    found = score(core, made.graph, task, [(texts(0).tensors[0][:8],)], criterion=criterion)
+    assert set(found.units) == {group.name for group in made.graph.elastic_groups}
+    assert all(bool((rated > 0).any()) for rated in found.units.values())
+    assert set(found.blocks) == {"blocks.0", "blocks.1"}
