@@ -1,6 +1,6 @@
 """The tiny decoder on WikiText-2: perplexity of every point, and what two of them write.
 
-Run: python benchmarks/language.py fit                    (about 6 minutes on one quiet core)
+Run: python benchmarks/language.py fit                    (about 8 minutes on one quiet core)
      python benchmarks/language.py measure valid | test   (about 2 minutes for test)
      python benchmarks/language.py page                   (docs/language.md from the newest runs)
 
@@ -168,6 +168,8 @@ def page(valid: Run, test: Run) -> str:
         "`python benchmarks/language.py fit`, `measure valid` and `measure test`; figures: "
         f"[test](../benchmarks/results/{test.file_name}), [valid](../benchmarks/results/{valid.file_name}).",
         "",
+        lost(test),
+        "",
         "## Generation",
         "",
         "`ct.generate` writes on with any point. The decoder keeps keys and values of what it has read; they come from "
@@ -183,6 +185,12 @@ def page(valid: Run, test: Run) -> str:
             lines += [f"**{point['name']}** ({point['share']:.0%} of the MACs; heads by block: {told})", "", "```text"]
             lines += [settings["written"][point["name"]].strip(), "```", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def lost(test: Run) -> str:
+    """Return the sentence about the full point beside the core."""
+    full, core = (records(test, spec)["perplexity"].value for spec in (test.settings["points"][-1]["spec"], "core"))
+    return f"So short a training costs the full point: its perplexity lies {full / core - 1:+.1%} off the core's."
 
 
 def table(valid: Run, test: Run) -> list[str]:
