@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from concertina.analyse import group
     from concertina.errors import ConcertinaError
     from concertina.family import Family, fit, open, prepare
-    from concertina.load import load, open_data, open_labelled_texts, open_texts
+    from concertina.load import load, open_data, open_labelled_texts, open_texts, open_tokenizer
     from concertina.nest import materialize
+    from concertina.objective import generate
     from concertina.report import report
     from concertina.search import search
     from concertina.train import Trainer, TrainSettings
@@ -42,6 +43,7 @@ _HOMES = {
     "TrainSettings": "train",
     "Trainer": "train",
     "fit": "family",
+    "generate": "objective",
     "group": "analyse",
     "load": "load",
     "materialize": "nest",
@@ -49,6 +51,7 @@ _HOMES = {
     "open_data": "load",
     "open_labelled_texts": "load",
     "open_texts": "load",
+    "open_tokenizer": "load",
     "prepare": "family",
     "report": "report",
     "search": "search",
@@ -65,6 +68,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "fit",
+    "generate",
     "group",
     "load",
     "materialize",
@@ -72,6 +76,7 @@ __all__ = [
     "open_data",
     "open_labelled_texts",
     "open_texts",
+    "open_tokenizer",
     "prepare",
     "report",
     "search",

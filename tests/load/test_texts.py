@@ -91,3 +91,57 @@ def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path, tokenizer: Path) ->
     with pytest.raises(DataError, match="selection"):
         ct.open_texts(f"{table(tmp_path, 'a dog' + chr(10), 'l.txt')}@split=train", tokenizer)
     assert torch.is_tensor(ct.open_texts(path, tokenizer).tensors[0])
+
+
+LANGUAGE = {"task": "language"}
+
+
+def test_running_text_becomes_windows_that_overlap_by_a_token(tmp_path: Path) -> None:
+    path = table(tmp_path, "abcdefgh", "run.txt")
+    [ids] = ct.open_texts(path, max_tokens=4, **LANGUAGE).tensors
+    assert ids.tolist() == [[97, 98, 99, 100], [100, 101, 102, 103], [103, 104, -1, -1]]
+    [exact] = ct.open_texts(path, max_tokens=8, **LANGUAGE).tensors
+    assert exact.tolist() == [[*range(97, 105)]]
+
+
+@pytest.mark.parametrize(("text", "length"), [("ab", 2), ("abc", 2), ("x" * 129, 128), ("Łódź\r\nis a town" * 40, 7)])
+def test_every_token_but_the_first_is_foretold_once(tmp_path: Path, text: str, length: int) -> None:
+    (tmp_path / "run.txt").write_bytes(text.encode())
+    [ids] = ct.open_texts(tmp_path / "run.txt", max_tokens=length, **LANGUAGE).tensors
+    joined = torch.cat([ids[0, :1], ids[:, 1:].flatten()])
+    assert ct.open_tokenizer().decode(joined[joined >= 0]) == text.replace("\r\n", "\n")
+    assert ids.shape[1] == length
+
+
+def test_texts_of_a_table_are_joined_and_a_tokenizer_of_a_file_is_taken(tmp_path: Path, tokenizer: Path) -> None:
+    path = table(tmp_path, "text,kind\na dog,x\na cat,y\nred,x\n", "column.csv")
+    [ids] = ct.open_texts(f"{path}@kind=x", tokenizer, max_tokens=3, **LANGUAGE).tensors
+    assert ids.tolist() == [[2, 4, 3]]
+    assert ct.open_tokenizer(tokenizer).decode([3, 4]) == "red dog"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "got 0 tokens; allowed: 2 or more"),
+        (b"a", "got 1 tokens"),
+        (b"caf\xe9 au lait", "no sound text file.*allowed: text in UTF-8"),
+        (b"abc\0def", "a NUL at character 3"),
+    ],
+)
+def test_files_without_text_are_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "run.txt").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        ct.open_texts(tmp_path / "run.txt", **LANGUAGE)
+
+
+def test_a_task_without_texts_and_ids_that_are_no_bytes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="texts for a task: got 'classification'; allowed: similarity, language"):
+        ct.open_texts(table(tmp_path, "abc", "run.txt"), task="classification")
+    with pytest.raises(DataError, match="token ids of bytes: got 300"):
+        ct.open_tokenizer().decode([65, 300])
+
+
+def test_sentences_can_be_read_as_bytes_too(tmp_path: Path) -> None:
+    a, b = ct.open_texts(table(tmp_path, "abc\nabcd\n", "lines.txt"), "bytes").tensors
+    assert (a.tolist(), b.tolist()) == ([[97, 98, 99, 0]], [[97, 98, 99, 100]])

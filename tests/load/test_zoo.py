@@ -27,7 +27,8 @@ def macs(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
 
 
 def test_the_zoo_holds_the_networks_of_the_spine() -> None:
-    assert ZOO.names() == ("cifar-resnet20", "cifar-resnet56", "digits-cnn", "mlp", "sentence-encoder", "tiny-vit")
+    small = ("sentence-encoder", "tiny-decoder", "tiny-vit")
+    assert ZOO.names() == ("cifar-resnet20", "cifar-resnet56", "digits-cnn", "mlp", *small)
     assert all(entry.summary and entry.source for entry in ZOO)
 
 
@@ -42,6 +43,7 @@ def test_an_unknown_network_is_refused_with_the_nearest_name() -> None:
         ("mlp", 33_738, 33_408),
         ("digits-cnn", 112_010, 2_626_880),
         ("tiny-vit", 77_434, 1_281_504),
+        ("tiny-decoder", 495_168, 72_351_744),
         ("cifar-resnet20", 269_722, 40_551_040),
         ("cifar-resnet56", 853_018, 125_485_696),
     ],
@@ -153,10 +155,11 @@ def test_packaged_weights_are_small_and_as_their_card_says(name: str) -> None:
     assert path is not None
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     content = path.read_bytes()
-    assert len(content) == card["bytes"] < 500_000
+    assert len(content) == card["bytes"] < (2_000_000 if name == "tiny-decoder" else 500_000)
     assert hashlib.sha256(content).hexdigest() == card["sha256"]
     assert card["licence"] == ZOO.entry(name).licence == load(f"zoo:{name}").licence
-    assert card["parts"] == {"train": 1078, "validation": 359, "test": 360}
+    if name != "tiny-decoder":
+        assert card["parts"] == {"train": 1078, "validation": 359, "test": 360}
 
 
 @pytest.mark.parametrize(("name", "least"), [("mlp", 0.97), ("digits-cnn", 0.985), ("tiny-vit", 0.965)])

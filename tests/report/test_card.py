@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from tests.report.samples import HOSTILE, MACHINE, accuracy, family, hostile, latency, point
 
+from concertina.objective import TASKS
 from concertina.report import ReportData, card
 from concertina.report.card import missing
-from concertina.report.wording import markdown
+from concertina.report.wording import LESS_IS_BETTER, markdown
 from concertina.types import Group, Record
 
 
@@ -105,3 +106,17 @@ def test_the_card_names_the_network_of_the_hub_that_it_was_made_from() -> None:
     assert 'base_model: "org/name"' in card(family(provenance={"source": "hf:org/name"}))
     assert "base_model" not in card(family(provenance={"source": "hf:folder"}))
     assert "base_model" not in card(family(provenance={"source": "zoo:mlp"}))
+
+
+def test_figures_of_which_less_is_better_are_said_to_be_so() -> None:
+    data = family(shares=(1.0,), provenance={"task": "language"})
+    records = [replace(accuracy(0, 5.5), metric="perplexity", unit="choices")]
+    text = card(replace(data, records=records))
+    assert "Perplexity on 500 samples, with 95% intervals. Less is better." in text
+    assert "recall per class" not in text
+    assert "Less is better" not in card(family())
+
+
+def test_which_metrics_are_better_the_lower_they_are_is_what_their_tasks_say() -> None:
+    metrics = [entry.part.metric for entry in TASKS]
+    assert {metric.name for metric in metrics if metric.direction == "min"} == set(LESS_IS_BETTER)

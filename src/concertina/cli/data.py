@@ -1,4 +1,4 @@
-"""Data as the verbs open it: arrays and images, or sentences where a tokenizer is given."""
+"""Data as the verbs open it: arrays and images, sentences where a tokenizer is given, or running text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import typer
 
 from concertina.errors import DataError, InputError
 
+BYTES, LANGUAGE = "bytes", "language"
+"""Names of the tokenizer that is built in, and of the task that reads running text."""
+
 if TYPE_CHECKING:
     from concertina.load.data import TensorData
     from concertina.load.sources import Progress
@@ -18,14 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """Options of verbs that may read sentences."""
+    """Options of verbs that may read texts."""
 
     tokenizer: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For sentences: the tokenizer.json that belongs to the network.")
+        Path | None,
+        typer.Option(metavar="FILE", help="For texts: the tokenizer.json that belongs to the network, or 'bytes'."),
     ] = None
     max_tokens: Annotated[
-        int, typer.Option(min=2, help="Tokens of a sentence, longer ones are cut; with --tokenizer.")
-    ] = 64
+        int | None,
+        typer.Option(
+            min=2,
+            help="Tokens of a sentence, longer ones are cut (64 unless said); or of a window of running text.",
+            show_default=False,
+        ),
+    ] = None
 
 
 AnyOptions = TypeVar("AnyOptions", bound=TextOptions)
@@ -37,8 +46,8 @@ def check_tokenizer(options: TextOptions) -> None:
     Raises:
         InputError: There is no such file.
     """
-    if options.tokenizer is not None and not options.tokenizer.is_file():
-        raise InputError("--tokenizer", asked=f"'{options.tokenizer}'", allowed="a tokenizer.json file")
+    if options.tokenizer is not None and str(options.tokenizer) != BYTES and not options.tokenizer.is_file():
+        raise InputError("--tokenizer", asked=f"'{options.tokenizer}'", allowed=f"a tokenizer.json file, or {BYTES}")
 
 
 def with_own_tokenizer(options: AnyOptions, network: str, core: Core) -> AnyOptions:
@@ -66,14 +75,24 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
     from concertina.load import open_data, open_labelled_texts, open_texts
     from concertina.load.sources import no_progress
 
-    reads_ids = not core.example_inputs[0].is_floating_point()
-    if options.tokenizer is not None:
-        if not reads_ids:
+    if core.example_inputs[0].is_floating_point():
+        if options.tokenizer is not None:
             raise DataError("--tokenizer", asked="a network that reads numbers", allowed="networks that read token ids")
-        if core.task == "classification":
-            names = core.class_names
-            return open_labelled_texts(text, options.tokenizer, max_tokens=options.max_tokens, class_names=names)
-        return open_texts(text, options.tokenizer, max_tokens=options.max_tokens)
-    if reads_ids:
+        report = progress or no_progress
+        return open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=report)
+    tokenizer = options.tokenizer or _own_tokenizer(core)
+    if tokenizer is None:
         raise DataError(f"{text!r} for a network that reads token ids", do="Give --tokenizer FILE, its tokenizer.json.")
-    return open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=progress or no_progress)
+    if core.task == "classification":
+        most = options.max_tokens or 64
+        return open_labelled_texts(text, tokenizer, max_tokens=most, class_names=core.class_names)
+    length = core.example_inputs[0].shape[1] if core.task == LANGUAGE else None
+    return open_texts(text, tokenizer, max_tokens=options.max_tokens or length, task=core.task)
+
+
+def _own_tokenizer(core: Core) -> str | None:
+    """Return the tokenizer of language networks with as many token ids as there are bytes; None for others."""
+    from concertina.load.tokens import BYTE_IDS
+
+    reads_bytes = core.task == LANGUAGE and core.arguments.get("vocabulary") == BYTE_IDS
+    return BYTES if reads_bytes else None

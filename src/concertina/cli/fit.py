@@ -40,7 +40,7 @@ class Options(TextOptions, Common):
     ] = None
     data: Annotated[
         str,
-        typer.Option(metavar="DATA", help="Training data: FILE.npz, .parquet, .csv, a folder, zoo:NAME; with @PART."),
+        typer.Option(metavar="DATA", help="Training data: FILE.npz, .parquet, .csv, .txt, a folder, zoo:NAME (@PART)"),
     ]
     validation: Annotated[
         str | None, typer.Option(metavar="DATA", help="Held-out data to measure on; without it only costs are known.")

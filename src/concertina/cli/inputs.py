@@ -84,7 +84,7 @@ def check_data(text: str, option: str = "--data") -> None:
         DataError: There is no text, or no such file or folder.
     """
     if not text:
-        allowed = "a .npz, .parquet or .csv file, a folder of images, zoo:digits@train ..."
+        allowed = "a .npz, .parquet, .csv or .txt file, a folder of images, zoo:digits@train ..."
         raise DataError(option, asked="an empty text", allowed=allowed)
     place = data_path(text)
     if place is not None and not place.exists():

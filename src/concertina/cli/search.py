@@ -51,7 +51,10 @@ class Options(TextOptions, Common):
     threads: Annotated[int, typer.Option(min=1, help="Threads of the computation, for --latency-ms.")] = 1
     macs: Annotated[float | None, typer.Option(help="Largest multiply-accumulates for one input.")] = None
     min_accuracy: Annotated[
-        float | None, typer.Option(help="Least accuracy (or whatever the network is judged by).")
+        float | None,
+        typer.Option(
+            help="Least accuracy, or worst value of what the network is judged by: of a perplexity the largest."
+        ),
     ] = None
     trials: Annotated[int, typer.Option(min=1, help="Subnets that are calibrated and measured.")] = 120
     points: Annotated[int, typer.Option(min=1, help="Most subnets that become points of the family.")] = 3

@@ -34,13 +34,14 @@ def taken(source: Any, core: Core, task: Task, *, labels: bool = True) -> Tensor
     """
     data = as_data(source, core.class_names)
     num_inputs = task.sides * len(core.example_inputs)
-    has_labels = len(data.tensors) > num_inputs
-    if not has_labels and (labels or len(data.tensors) < num_inputs):
-        raise _fields(data.tensors, num_inputs)
+    has_labels = task.own_labels or len(data.tensors) > num_inputs
+    if len(data.tensors) < num_inputs or (labels and not has_labels):
+        raise _fields(data.tensors, num_inputs, task)
     check_fits(data, core)
-    inputs = task.inputs([tensor[:2] for tensor in filled(data, core, task).tensors])
+    rows = _telling_rows(data.tensors[0])
+    inputs = task.inputs([tensor[rows] for tensor in filled(data, core, task).tensors])
     if len(inputs) != len(core.example_inputs):
-        raise _fields(data.tensors, num_inputs)
+        raise _fields(data.tensors, num_inputs, task)
     _check_runs(inputs, core)
     if has_labels:
         task.check([tensor[:HEAD] for tensor in data.tensors])
@@ -49,7 +50,7 @@ def taken(source: Any, core: Core, task: Task, *, labels: bool = True) -> Tensor
 
 def filled(data: TensorData, core: Core, task: Task) -> TensorData:
     """Return data with zeros where it has no labels, for passes that read none."""
-    if len(data.tensors) > task.sides * len(core.example_inputs):
+    if task.own_labels or len(data.tensors) > task.sides * len(core.example_inputs):
         return data
     return TensorData((*data.tensors, torch.zeros(len(data))), data.class_names)
 
@@ -63,9 +64,18 @@ def check_augments(data: TensorData, task: Task) -> None:
     task.augment([tensor[:2] for tensor in data.tensors], torch.Generator().manual_seed(0))
 
 
-def _fields(fields: Sequence[Tensor], num_inputs: int) -> DataError:
+def _telling_rows(inputs: Tensor) -> Tensor:
+    """Return the numbers of two samples to try; of token ids (n, ...) one has the largest, maybe one too many."""
+    rows = torch.arange(min(2, len(inputs)))
+    if not inputs.is_floating_point() and len(inputs) > 1:
+        rows[1] = int(inputs.reshape(len(inputs), -1).amax(dim=1).argmax())
+    return rows
+
+
+def _fields(fields: Sequence[Tensor], num_inputs: int, task: Task) -> DataError:
     inputs = "the network's input" if num_inputs == 1 else f"{num_inputs} inputs of the network"
-    return DataError("fields of a sample", asked=str(len(fields)), allowed=f"{num_inputs + 1}: {inputs}, then a label")
+    allowed = f"{num_inputs}: {inputs}" if task.own_labels else f"{num_inputs + 1}: {inputs}, then a label"
+    return DataError("fields of a sample", asked=str(len(fields)), allowed=allowed)
 
 
 def _check_runs(inputs: Sequence[Tensor], core: Core) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor
 from concertina.errors import DataError, some
 from concertina.load.data import TensorData, source_label
 from concertina.load.sources import selected
-from concertina.load.sources.base import LABEL_NAMES, need, numbered_labels, pick
+from concertina.load.sources.base import LABEL_NAMES, numbered_labels, pick
 from concertina.load.sources.table import columns_of
 from concertina.load.text import SENTENCE_NAMES
+from concertina.load.tokens import open_tokenizer
 
 KINDS = (".parquet", ".csv")
 """Files that hold texts with classes."""
@@ -29,7 +30,7 @@ def open_labelled_texts(
     Args:
         text: "file.parquet" or "file.csv" with a column of texts and one of labels; with a selection after an at
             sign: "file.parquet@split=train".
-        tokenizer: The `tokenizer.json` that belongs to the network.
+        tokenizer: The `tokenizer.json` that belongs to the network, or "bytes".
         max_tokens: Longest text; longer ones are cut.
         class_names: Class names of the network, which fix the numbers of labels that are texts.
 
@@ -71,14 +72,5 @@ def _token_ids(texts: Sequence[Any], tokenizer: str | Path, max_tokens: int, wha
     strange = [repr(text)[:40] for text in texts if not isinstance(text, str)]
     if strange:
         raise DataError(what, asked=some(strange, 3), allowed="texts")
-    tokenizers = need("tokenizers", "tokenizers", "text")
-    if not Path(tokenizer).is_file():
-        raise DataError(f"tokenizer {str(tokenizer)!r}", asked="no such file", allowed="a tokenizer.json")
-    try:
-        coder = tokenizers.Tokenizer.from_file(str(tokenizer))
-    except Exception as error:  # the library raises plain Exception
-        raise DataError(f"tokenizer {str(tokenizer)!r} is not sound", asked=str(error)) from error
-    coder.enable_truncation(max_tokens)
-    coder.no_padding()
-    rows = [torch.tensor(found.ids, dtype=torch.int64) for found in coder.encode_batch(list(texts))]
+    rows = open_tokenizer(tokenizer).sentences(list(texts), max_tokens)
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

@@ -6,6 +6,18 @@ from concertina.objective.augment import AUGMENTATIONS
 from concertina.objective.base import TASKS, Metric, Task
 from concertina.objective.classification import Classification
 from concertina.objective.distances import DISTANCES
+from concertina.objective.generate import generate
+from concertina.objective.language import Language
 from concertina.objective.similarity import Similarity
 
-__all__ = ["AUGMENTATIONS", "DISTANCES", "TASKS", "Classification", "Metric", "Similarity", "Task"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DISTANCES",
+    "TASKS",
+    "Classification",
+    "Language",
+    "Metric",
+    "Similarity",
+    "Task",
+    "generate",
+]

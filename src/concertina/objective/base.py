@@ -37,6 +37,8 @@ class Task(ABC):
     """Name of what `augment` does, among `AUGMENTATIONS`; a family's file tells it to whoever calibrates later."""
     sides: int = 1
     """How many times a sample holds the network's inputs: 2 for pairs."""
+    own_labels: bool = False
+    """Whether samples are the network's inputs alone, which are their own labels: each token is foretold by others."""
     outputs: tuple[int, ...] = ()
     """Sizes to which the network's output may be cut, falling; none: it stays whole."""
 

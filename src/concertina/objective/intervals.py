@@ -44,6 +44,26 @@ def mean_interval(values: Tensor) -> tuple[float, float]:
     return max(0.0, low) if bool((values >= 0).all()) else low, mean + half
 
 
+def ratio(totals: Tensor, counts: Tensor) -> tuple[float, float | None, float | None]:
+    """Return the sum of `totals` (n,) over that of `counts` (n,), with its 95% interval; none where n is 1.
+
+    For a mean over parts of several parts each, such as tokens of texts: what counts as independent are the n rows.
+
+    Source: Cochran 1977, Sampling Techniques, section 6.4 (the ratio estimate and its variance).
+
+    Example:
+        >>> [round(figure, 3) for figure in ratio(torch.tensor([2.0, 4.0, 7.0]), torch.tensor([1, 2, 3]))]
+        [2.167, 1.917, 2.416]
+    """
+    totals, counts = totals.detach().double(), counts.detach().double()
+    value, n = float(totals.sum() / counts.sum()), len(totals)
+    if n < 2:
+        return value, None, None
+    spread = float((totals - value * counts).square().sum()) * n / (n - 1)
+    half = Z95 * math.sqrt(spread) / float(counts.sum())
+    return value, value - half, value + half
+
+
 def ranks(values: Tensor) -> Tensor:
     """Return the ranks of `values` (n,) from 1 to n as float64; equal values share their mean rank.
 

@@ -12,6 +12,8 @@ from concertina.report.origins import measured_on, origins
 from concertina.report.render import render
 
 MAX_RIGID = 30
+CLASSIFICATION = "classification"
+"""The task whose networks have a recall per class."""
 _AUDITS = {
     "calibration of its confidences": ("ece", "calibration", "brier"),
     "behaviour under corrupted, attacked or shifted inputs": ("robust", "corrupt", "shift", "attack"),
@@ -84,7 +86,8 @@ def _measured(data: ReportData, found: list[Row]) -> list[str]:
     counts = sorted({row.quality.n for row in found if row.quality})
     if counts:
         told = measured_on(data) or " or ".join(f"{n:,}" for n in counts) + " samples"
-        lines.append(f"{wording.title(figures.metric)} on {told}, with 95% intervals.")
+        direction = " Less is better." if figures.metric in wording.LESS_IS_BETTER else ""
+        lines.append(f"{wording.title(figures.metric)} on {told}, with 95% intervals.{direction}")
     if figures.classes:
         lines.append(f"Recall of {len(figures.classes)} classes, each on its own samples.")
     for place, setting in enumerate(figures.settings):
@@ -106,7 +109,8 @@ def missing(data: ReportData) -> list[str]:
     without = [row.name for row in found if row.quality is None]
     if not figures.metric or without:
         lines.append("quality" + (f" of {', '.join(without[:8])}" if figures.metric and without else ""))
-    if not any(row.worst for row in found):
+    has_classes = data.provenance.get("task", CLASSIFICATION) == CLASSIFICATION
+    if has_classes and not any(row.worst for row in found):
         lines.append("recall per class")
     untimed = [row.name for row in found if not any(row.timings)]
     if not figures.settings or untimed:

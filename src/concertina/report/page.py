@@ -42,6 +42,7 @@ def _context(data: ReportData) -> Mapping[str, Any]:
     return {
         "title": data.title,
         "metric": data.figures.metric,
+        "less_is_better": data.figures.metric in wording.LESS_IS_BETTER,
         "rows": found,
         "settings": data.figures.settings,
         "has_worst": any(row.worst for row in found),

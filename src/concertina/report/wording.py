@@ -12,7 +12,8 @@ MISSING = "–"
 MANY = 10**15
 """No count of a network is so large; a file that says so is not taken at its word."""
 
-
+LESS_IS_BETTER = ("perplexity",)
+"""Headline metrics that are better the lower they are; of all others more is better."""
 MARKS = {
     "unresolved": "unresolved: the machine was too busy to tell; do not build on these figures.",
     "ungated": "ungated: the system does not say whether other work disturbed the measurement.",

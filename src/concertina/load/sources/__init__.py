@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 
+TEXTS = "Plain text is for networks that read token ids: see concertina.open_texts."
 NO_SUFFIX = ("digits", "folder")
 """Sources that no file suffix stands for."""
 
@@ -49,9 +50,8 @@ def read(text: str, class_names: tuple[str, ...] = (), progress: Progress = no_p
         raise DataError(f"data {place!r}", asked="no such file or folder")
     kind = "folder" if path.is_dir() else path.suffix.lower().lstrip(".")
     if kind not in SOURCES or (kind in NO_SUFFIX and not path.is_dir()):
-        raise DataError(
-            f"data {place!r}", asked=f"kind {path.suffix or 'none'!r}", allowed=".npz, .parquet, .csv, a folder"
-        )
+        asked, do = f"kind {path.suffix or 'none'!r}", TEXTS if kind == "txt" else ""
+        raise DataError(f"data {place!r}", asked=asked, allowed=".npz, .parquet, .csv, a folder", do=do)
     return SOURCES.get(kind)(place, selection, class_names, progress)
 
 

@@ -47,7 +47,8 @@ class Relevance(Criterion):
             with readings(module, graph) as read, Propagation(module):
                 outputs = module(*inputs)
             everything = [(name, reading) for name, some in read.items() for reading in some]
-            received = torch.autograd.grad(outputs, [r.values for _, r in everything], _start(outputs, batch[-1]))
+            wanted, start = [r.values for _, r in everything], _start(outputs, batch[-1])
+            received = torch.autograd.grad(outputs, wanted, start, materialize_grads=True)  # 0: what makes attention
             for (name, reading), coefficients in zip(everything, received, strict=True):
                 by_unit = reading.by_unit((reading.values * coefficients).detach()).sum(2).abs().sum(0)
                 totals[name] = totals.get(name, torch.zeros(len(by_unit))) + by_unit.float().cpu()
