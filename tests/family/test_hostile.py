@@ -81,7 +81,7 @@ def test_only_blocks_that_are_modules_are_ever_taken_out(sound: Path, tmp_path: 
         (Architecture("zoo:digits-cnn", {"exec": "print(1)"}), "exec"),
         (Architecture("zoo:mlp"), "tensor"),
         (Architecture("module:os"), "module=YourNetwork"),
-        (Architecture("hf:evil/model"), "no registry knows"),
+        (Architecture("hf:evil/model"), "arguments of an 'hf:' network"),
         (Architecture("http://localhost/x"), "no registry knows"),
     ],
     ids=lambda value: value.source.replace("/", "_") if isinstance(value, Architecture) else None,
