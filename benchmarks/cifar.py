@@ -37,6 +37,8 @@ SETTINGS = {
     "full_from_core": 1.0,
     "dtype": DTYPE,
 }
+WHOLE = ("conv1",)
+"""Kept whole: the residual stream, as it was when the committed families were made (docs/decisions/0007-runs.md)."""
 EPOCHS = {"resnet20": 11.0, "resnet56": 4.0}
 
 
@@ -64,6 +66,7 @@ def fit(network: str, epochs: float, seed: int) -> None:
         train,
         held,
         points=POINTS,
+        ignore=WHOLE,
         progress=tell,
         epochs=epochs,
         seed=seed,

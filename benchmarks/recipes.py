@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cifar import HERE, POINTS, RUNS, opened, the_core
+from cifar import HERE, POINTS, RUNS, WHOLE, opened, the_core
 from cifar import SETTINGS as FAMILY
 
 import concertina as ct
@@ -64,7 +64,7 @@ class Seed:
     def _prepared(self) -> Preparation:
         if self._ready is None:
             options = FAMILY | {"criterion": self.asked.criterion, "epochs": self.asked.epochs, "seed": self.seed}
-            self._ready = ct.prepare(self.core, self.data, points=POINTS, **options)
+            self._ready = ct.prepare(self.core, self.data, points=POINTS, ignore=WHOLE, **options)
             print(", ".join(f"{point.name} {point.spec.text}" for point in self._ready.supernet.points.values()))
         return self._ready
 
