@@ -37,6 +37,7 @@ def test_a_right_line_makes_channels_elastic_beside_those_that_are_found() -> No
     graph = analyse(CORE, groups=[declared()])
     (mix,) = (group for group in graph.elastic_groups if group.name == "mix")
     assert mix.units == 8
+    assert [group.name for group in graph.elastic_groups] == ["mix", "other"]  # which owns the other run of the head
     assert [(m.tensor, m.dim, m.role, m.start, m.of) for m in mix.members] == [
         ("kernel", 2, "out", 0, 0),
         ("head.weight", 1, "in", 4, 12),
@@ -73,6 +74,16 @@ def test_words_that_fit_nothing_are_answered(changed: dict[str, object], words: 
         analyse(CORE, groups=[declared(**changed)])
 
 
-def test_one_text_is_no_list() -> None:
-    with pytest.raises(AnalysisError, match="a list of texts"):
-        declared(makes="kernel:2")
+@pytest.mark.parametrize("name", ["head", "other"])
+def test_a_name_stands_for_one_group(name: str) -> None:
+    with pytest.raises(AnalysisError, match="a name of its own"):
+        analyse(CORE, groups=[ct.group(name, **RIGHT)])
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [({"makes": "kernel:2"}, "a list of texts"), ({"units": 2.5}, "a whole number"), ({"name": 3}, "a printable text")],
+)
+def test_values_of_the_wrong_kind_are_answered(changed: dict[str, object], words: str) -> None:
+    with pytest.raises(AnalysisError, match=words):
+        ct.group(**({"name": "mix"} | RIGHT | changed))

@@ -52,10 +52,10 @@ class Fused(nn.Module):
 class Recurrent(nn.Module):
     """A recurrent network of two levels between linear layers."""
 
-    def __init__(self, kind: type[nn.RNNBase], **options: bool) -> None:
+    def __init__(self, kind: type[nn.RNNBase], **options: int) -> None:
         super().__init__()
         self.embed = nn.Linear(2, 6)
-        self.recurrent = kind(6, 8, 2, batch_first=True, **options)
+        self.recurrent = kind(6, 8 + options.get("proj_size", 0), 2, batch_first=True, **options)
         self.head = nn.Linear(16 if options.get("bidirectional") else 8, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:

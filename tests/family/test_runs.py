@@ -28,10 +28,11 @@ def test_groups_own_runs_and_are_elastic(kind: str) -> None:
     assert tensors <= {member.tensor for member in group.members if member.of}
 
 
-def test_a_recurrent_layer_of_two_directions_is_named() -> None:
-    core = ct.load(runs.Recurrent(torch.nn.LSTM, bidirectional=True).eval(), runs.images(4).tensors[0])
-    reasons = [group.rigid for group in analyse(core).groups if group.name in ("embed", "recurrent")]
-    assert all(reasons)
+@pytest.mark.parametrize("options", [{"bidirectional": True}, {"proj_size": 8}])
+def test_recurrent_layers_without_a_rule_are_named(options: dict[str, int]) -> None:
+    core = ct.load(runs.Recurrent(torch.nn.LSTM, **options).eval(), runs.images(4).tensors[0])
+    (embed,) = (group for group in analyse(core).groups if group.name == "embed")
+    assert "no rule for what 'recurrent' does" in embed.rigid
 
 
 @KINDS
@@ -100,8 +101,9 @@ def test_smaller_points_stay_bit_equal_while_larger_ones_grow(kind: str) -> None
     while trainer.phase.name != f"grow to {names[-1]}":
         trainer.step(runs.images(16).tensors)
     middle = family.supernet.at_point(names[-2])
-    before = middle(inputs).clone()
+    before, largest = middle(inputs).clone(), family.supernet.at_point(names[-1])(inputs).clone()
     trainer.step(runs.images(16).tensors)
+    assert not torch.equal(family.supernet.at_point(names[-1])(inputs), largest)
     assert torch.equal(family.supernet.at_point(names[-2])(inputs), before)
 
 

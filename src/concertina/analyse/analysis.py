@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from concertina.analyse.alternatives import alternatives
 from concertina.analyse.blocks import find_blocks
-from concertina.analyse.by_hand import Declared
-from concertina.analyse.groups import coupled_groups, in_order, keys_of, uncoupled_groups
+from concertina.analyse.by_hand import Declared, check_names
+from concertina.analyse.groups import Owned, coupled_groups, in_order, keys_of, uncoupled_groups
 from concertina.analyse.heads import judged_heads
 from concertina.analyse.jointly import verify_jointly
 from concertina.analyse.permute import rigid
@@ -115,10 +115,11 @@ def _judge(
     tell: Progress,
 ) -> list[Verdict]:
     """Return the verdicts on all groups: those by hand, heads by name, what was proposed, then layers left over."""
-    wiring, taken = probe.wiring, set(keys_of(verdict.group for verdict in by_hand))
+    wiring, owned = probe.wiring, Owned(verdict.group for verdict in by_hand)
     heads = judged_heads(probe, requests)
-    verdicts = [*by_hand, *(verdict for verdict in heads if not taken & set(keys_of([verdict.group])))]
-    groups = coupled_groups(wiring, proposal.couplings, keys_of(verdict.group for verdict in verdicts))
+    verdicts = [*by_hand, *(verdict for verdict in heads if not owned.meets(verdict.group))]
+    groups = coupled_groups(wiring, proposal.couplings, [verdict.group for verdict in verdicts])
+    check_names([verdict.group for verdict in by_hand], [*(v.group for v in verdicts[len(by_hand) :]), *groups])
     for done, group in enumerate(groups):
         tell("verifying groups", 0.05 + 0.9 * done / len(groups))
         others = set(keys_of([*(v.group for v in verdicts), *groups])) - set(keys_of([group]))

@@ -97,6 +97,24 @@ class Declared:
         return AnalysisError(f"group {self.name!r} by hand: {what}", asked=asked, allowed=allowed, do=do)
 
 
+def check_names(by_hand: Sequence[Group], found: Sequence[Group]) -> None:
+    """Refuse names that stand for two groups.
+
+    Args:
+        by_hand: Groups declared by hand.
+        found: All others.
+
+    Raises:
+        AnalysisError: The text gives the name.
+    """
+    names = [group.name for group in (*by_hand, *found)]
+    for declared in by_hand:
+        if names.count(declared.name) > 1:
+            raise AnalysisError(
+                "name of a group by hand", asked=f"{declared.name!r} twice", allowed="a name of its own"
+            )
+
+
 def group(
     name: str,
     *,
@@ -120,13 +138,17 @@ def group(
         units: How many units there are; the length of the first side unless said.
 
     Raises:
-        AnalysisError: A text is given where a list is wanted.
+        AnalysisError: The name is no text, the units are no number, or a text is given where a list is wanted.
 
     Example:
         >>> group("mix", makes=["mix.kernel:1"], reads=["head.weight:1"]).reads
         ('head.weight:1',)
     """
+    if not isinstance(name, str) or not name.isprintable() or not name.strip():
+        raise AnalysisError("name of a group by hand", asked=repr(name), allowed="a printable text")
+    if not isinstance(units, int) or isinstance(units, bool) or units < 0:
+        raise AnalysisError(f"units= of group {name!r}", asked=repr(units), allowed="a whole number, 2 or more")
     for what, given in (("makes", makes), ("reads", reads), ("scales", scales), ("sizes", sizes)):
         if isinstance(given, str) or not all(isinstance(text, str) for text in given):
             raise AnalysisError(f"{what}= of group {name!r}", asked=repr(given), allowed="a list of texts")
-    return Declared(str(name), tuple(makes), tuple(reads), tuple(scales), tuple(sizes), int(units))
+    return Declared(name, tuple(makes), tuple(reads), tuple(scales), tuple(sizes), units)

@@ -11,7 +11,7 @@ from math import gcd
 from concertina.analyse.attention import Heads
 from concertina.analyse.layers import Key, Side, Wiring
 from concertina.analyse.trace import Coupling, Touch
-from concertina.types import Group, Member, SizeAttribute
+from concertina.types import Group, Member, Range, SizeAttribute
 
 MAKING = ("out", "depthwise", "tied")
 """Roles that can make units rather than only read or rescale them."""
@@ -44,24 +44,44 @@ class _Draft:
         self.unruled |= other.unruled
 
 
-def coupled_groups(wiring: Wiring, couplings: Sequence[Coupling], taken: Iterable[Key] = ()) -> list[Group]:
+class Owned:
+    """Which positions of tensor sides some groups own."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._ranges: defaultdict[Key, list[Range]] = defaultdict(list)
+        for group in groups:
+            for member in group.members:
+                stop = member.start + group.units * member.positions
+                self._ranges[member.tensor, member.dim].append((member.start, stop))
+
+    def any_of(self, key: Key, start: int, stop: int) -> bool:
+        """Return whether they own some of the positions from `start` up to `stop` of a side."""
+        return any(a < stop and start < b for a, b in self._ranges.get(key, ()))
+
+    def meets(self, group: Group) -> bool:
+        """Return whether they own something that a group owns too."""
+        ends = ((m, m.start + group.units * m.positions) for m in group.members)
+        return any(self.any_of((member.tensor, member.dim), member.start, stop) for member, stop in ends)
+
+
+def coupled_groups(wiring: Wiring, couplings: Sequence[Coupling], taken: Iterable[Group] = ()) -> list[Group]:
     """Return candidate groups, each tensor side in one of them at most, in the network's order.
 
     Args:
         wiring: What is known of the layers.
         couplings: What the proposer takes for coupled.
-        taken: Tensor sides that belong to verified groups already and are left out.
+        taken: Groups that are verified already; what they own is left out.
     """
-    taken = set(taken)
+    owned = Owned(taken)
     drafts = [_draft(wiring, coupling.units, whole) for coupling in couplings if (whole := _ordered(coupling))]
     drafts = _united(drafts)
     seen = {key for draft in drafts for key in (*draft.keys, *(run[:2] for run in draft.runs))}
     drafts += _united([d for c in couplings for d in _leftovers(wiring, c, seen) if not d.keys & seen])
     for draft in drafts:
-        draft.keys -= taken
-        draft.sides -= {side for side in draft.sides if taken & set(side.keys)}
-        draft.runs = {run for run in draft.runs if run[:2] not in taken}
-        draft.shared -= {side for side in draft.shared if taken & set(side.keys)}
+        draft.keys = {key for key in draft.keys if not owned.any_of(key, 0, wiring.size(key))}
+        draft.sides = {side for side in draft.sides if draft.keys >= set(side.keys) or side.runs > 1}
+        draft.runs = {run for run in draft.runs if not owned.any_of(run[:2], run[2], run[2] + run[3])}
+        draft.shared = {side for side in draft.shared if any(run[:2] in side.keys for run in draft.runs)}
     return in_order(wiring, [_group(wiring, draft) for draft in drafts if _makes_units(wiring, draft)])
 
 

@@ -53,19 +53,23 @@ def _as_linear(layer: Any) -> nn.Linear:
 
 
 class _Recurrent(nn.Module):
-    """Gives what a recurrent layer of one direction gives, in its shapes, from the inputs of the same step alone."""
+    """Gives what a recurrent layer gives, in its shapes, from the inputs of the same step alone."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.add_module(STAND_IN, nn.Linear(layer.input_size, layer.hidden_size))
+        self._directions = 2 if layer.bidirectional else 1
         self._levels, self._time, self._has_cell = layer.num_layers, int(layer.batch_first), layer.mode == "LSTM"
+        self._cell = layer.hidden_size
+        made = self._directions * (layer.proj_size or layer.hidden_size)
+        self.add_module(STAND_IN, nn.Linear(layer.input_size, made))
 
     def forward(self, x: Any, *_state: Any) -> Any:
         """Return (outputs, last state), the state of an LSTM being a pair."""
         made = self.get_submodule(STAND_IN)(x)
         last = made.select(self._time if x.dim() > 2 else 0, -1)
-        state = torch.stack([last] * self._levels)
-        return made, (state, state) if self._has_cell else state
+        state = torch.stack([*last.chunk(self._directions, -1)] * self._levels)
+        cell = state.mean(-1, keepdim=True).expand(*state.shape[:-1], self._cell)
+        return made, (state, cell) if self._has_cell else state
 
 
 def _shares_keys(module: nn.Module, heads: Heads) -> bool:

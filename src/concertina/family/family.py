@@ -38,7 +38,7 @@ from concertina.family.points import Points
 from concertina.family.remarks import remarks
 from concertina.family.runtimes import facts_of, real_inputs, timed_points, to_export
 from concertina.measure.latency import setting
-from concertina.nest import Supernet, version_in_runs
+from concertina.nest import Gathered, Supernet
 from concertina.nest.supernet import point_name
 from concertina.objective.base import Task
 from concertina.save import WriteReport
@@ -76,7 +76,7 @@ class Family:
         self.evidence = evidence or Evidence()
         self.task = task or task_for(core, supernet.space)
         self._opened = opened
-        self._views: dict[str, tuple[int, nn.Module]] = {}
+        self._views: dict[str, tuple[Gathered, nn.Module]] = {}
         self._calibrated = Calibrated()
         self._chooser = Chooser(supernet, opened)
         self._timed: set[str] = set()
@@ -158,7 +158,7 @@ class Family:
         made = self._calibrate(spec, calibrate)
         with self._lock:
             self.supernet.add(point, made.private)
-            self._views[point.name] = version_in_runs(self.supernet), made.module
+            self._views[point.name] = Gathered(self.supernet), made.module
         if validation is not None:
             self.measure(validation, points=(point.name,))
         return self.supernet.points[point.name]
@@ -175,9 +175,8 @@ class Family:
         plain, outputs = cut_name(name, self.supernet.space)
         point = point_called(self._present, plain)
         with self._lock:
-            version = version_in_runs(self.supernet)
-            if name not in self._views or self._views[name][0] != version:
-                self._views[name] = version, cut_view(self.supernet, point, outputs)
+            if name not in self._views or self._views[name][0].changed:
+                self._views[name] = Gathered(self.supernet), cut_view(self.supernet, point, outputs)
             return self._views[name][1]
 
     def measure(

@@ -5,12 +5,13 @@ from concertina.nest.draw import random_spec
 from concertina.nest.growth import Costs, Price, build_growth_order, growth_order
 from concertina.nest.inherit import inherited_private
 from concertina.nest.order import named_tensors, permute
-from concertina.nest.share import Share, subnet_shares, version_in_runs
+from concertina.nest.share import Gathered, Share, subnet_shares
 from concertina.nest.shrink import num_measurements, shrink_order
 from concertina.nest.supernet import Supernet, check_shares, choose_points, nest, norm_tensors, point_name
 
 __all__ = [
     "Costs",
+    "Gathered",
     "Price",
     "Share",
     "Supernet",
@@ -31,5 +32,4 @@ __all__ = [
     "shrink_order",
     "subnet_shares",
     "subnet_tensors",
-    "version_in_runs",
 ]

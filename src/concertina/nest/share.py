@@ -39,10 +39,21 @@ class Share:
             view.add_(values[place])
 
 
-def version_in_runs(supernet: Supernet) -> int:
-    """Return a number that grows whenever a shared tensor changes that subnets hold copies of."""
-    named = named_tensors(supernet.module)
-    return sum(named[name]._version for name in supernet.space.in_runs if name in named)  # noqa: SLF001
+class Gathered:
+    """The shared tensors that subnets hold copies of, and whether they are as they were."""
+
+    def __init__(self, supernet: Supernet) -> None:
+        names = supernet.space.in_runs
+        self._tensors = [t for name, t in named_tensors(supernet.module).items() if name in names] if names else []
+        self._version = self._count()
+
+    @property
+    def changed(self) -> bool:
+        """Whether one of them was written to since this was made."""
+        return self._count() != self._version
+
+    def _count(self) -> int:
+        return sum(tensor._version for tensor in self._tensors)  # noqa: SLF001 - torch's own count of writes
 
 
 def subnet_shares(space: Space, spec: SubnetSpec, tensors: Mapping[str, Tensor]) -> dict[str, Share]:
