@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concertina.load.zoo.base import ZOO, ZooNetwork
+from concertina.load.zoo.layers import by_heads
 from concertina.types import Preprocess
 
 EPS = 1e-12
@@ -52,12 +53,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
         """Return what each token of x (batch, tokens, width) gathers from those `seen` (batch, 1, 1, tokens)."""
-        q, k, v = (self._split(linear(x)) for linear in (self.query, self.key, self.value))
+        q, k, v = (by_heads(linear(x), self.attention_head_size) for linear in (self.query, self.key, self.value))
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).flatten(2)
-
-    def _split(self, x: Tensor) -> Tensor:
-        batch, tokens = x.shape[:2]
-        return x.view(batch, tokens, -1, self.attention_head_size).transpose(1, 2)
 
 
 class AddNorm(nn.Module):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from concertina.load.tokens import BYTE_IDS
 from concertina.load.zoo.base import ZOO, ZooNetwork
+from concertina.load.zoo.layers import FeedForward, by_heads
 from concertina.types import Preprocess
 
 WAVELENGTH = 10_000.0
@@ -80,30 +81,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, sight: Sight, memory: Memory | None = None) -> Tensor:
         """Return what each token of x (batch, tokens, width) gathers from those it looks at, (batch, tokens, width)."""
-        q, k, v = (self._split(linear(x)) for linear in (self.q, self.k, self.v))
+        q, k, v = (by_heads(linear(x), self.head_size) for linear in (self.q, self.k, self.v))
         q, k = turned(q, sight), turned(k, sight)
         if memory is not None:
             k, v = memory.add(k, v, self.context - 1)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=sight.seen)
         return self.proj(attended.transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Return (batch, tokens, heads * head_size) as (batch, heads, tokens, head_size)."""
-        batch, tokens = x.shape[:2]
-        return x.view(batch, tokens, -1, self.head_size).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with GELU between them; (batch, tokens, width) in and out."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer adds to the stream."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):

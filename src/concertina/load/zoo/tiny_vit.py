@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concertina.load.zoo.base import DIGITS_CLASSES, DIGITS_PREPROCESS, ZOO, ZooNetwork
+from concertina.load.zoo.layers import FeedForward, by_heads
 
 
 class Attention(nn.Module):
@@ -29,27 +30,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended stream; (batch, tokens, width) in and out."""
-        q, k, v = (self._split(linear(x)) for linear in (self.q, self.k, self.v))
+        q, k, v = (by_heads(linear(x), self.head_size) for linear in (self.q, self.k, self.v))
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.proj(attended.transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        """Return (batch, tokens, heads * head_size) as (batch, heads, tokens, head_size)."""
-        batch, tokens = x.shape[:2]
-        return x.view(batch, tokens, -1, self.head_size).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with GELU between them; (batch, tokens, width) in and out."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer adds to the stream."""
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
