@@ -24,6 +24,10 @@ ODD: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 50}, r"unknown option: got 'epoch'; allowed: augment, average, .*\. Did you mean 'epochs'\?"),
     ({"lr": 0.1}, "unknown option: got 'lr'; .* Did you mean 'learning_rate'"),
     ({"bs": 8}, "Did you mean 'batch_size'"),
+    ({"ignore": 3}, "option ignore: got 3; allowed: paths of modules and names of groups"),
+    ({"ignore": [3]}, "option ignore"),
+    ({"groups": "mix"}, "option groups: got 'mix'; allowed: a list of concertina.group"),
+    ({"groups": [3]}, "option groups"),
     ({"recipie": "sandwich"}, "Did you mean 'recipe'"),
     ({"epochs": "4"}, "option epochs: got '4'; allowed: 0 to 1,000,000"),
     ({"epochs": float("inf")}, "option epochs: got inf; allowed: 0 to"),
@@ -170,3 +174,14 @@ def test_auto_is_bfloat16_only_where_the_device_multiplies_in_it(monkeypatch: py
         monkeypatch.setattr(options, "multiplies_bfloat16", lambda _device, native=native: native)
         assert options.train_settings({"dtype": "auto"}).dtype == expected
     assert options.train_settings({"dtype": "bfloat16"}).dtype == "bfloat16"
+
+
+def test_what_was_kept_whole_is_asked_for_by_name_and_stands_in_the_file(tmp_path: Path) -> None:
+    settings = {"points": (0.5, 1.0), "epochs": 0, "criterion": "magnitude-l1"}
+    core = ct.load("zoo:digits-cnn")
+    made = ct.fit(core, digits(), ignore=["stem.conv"], **settings)
+    assert "width:stem.conv" not in made.supernet.space.by_name
+    made.save(tmp_path / "whole.concertina")
+    assert ct.open(tmp_path / "whole.concertina").evidence.provenance["kept whole"] == "stem.conv"
+    with pytest.raises(ct.ConcertinaError, match=r"Did you mean 'stem\.conv'"):
+        ct.fit(core, digits(), ignore=["stem.cone"], **settings)

@@ -223,8 +223,19 @@ def prepare(
     scores = agreed_scores(scores)
     supernet = nest(core, graph, scores, CostModel.of)
     facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
+    facts |= _asked_of_analysis(options)
     choose_points(supernet, shares)
     if graph.outputs:
         facts["outputs"] = f"{', '.join(map(str, graph.outputs))}; turned to mixed principal axes"
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
     return Preparation(family, supernet, task, data, facts)
+
+
+def _asked_of_analysis(options: FitOptions) -> dict[str, str]:
+    """Return for the provenance what was kept whole by request, and which groups were declared by hand."""
+    ignore = options.get("ignore", ())
+    facts = {
+        "kept whole": [ignore] if isinstance(ignore, str) else [*ignore],
+        "declared by hand": [declared.name for declared in options.get("groups", ())],
+    }
+    return {name: ", ".join(found) for name, found in facts.items() if found}
