@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concertina.load.transformer import by_heads
 from concertina.load.zoo.base import ZOO, ZooNetwork
-from concertina.load.zoo.layers import by_heads
 from concertina.types import Preprocess
 
 EPS = 1e-12

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concertina.load.tokens import BYTE_IDS
+from concertina.load.transformer import FeedForward, by_heads
 from concertina.load.zoo.base import ZOO, ZooNetwork
-from concertina.load.zoo.layers import FeedForward, by_heads
 from concertina.types import Preprocess
 
 WAVELENGTH = 10_000.0

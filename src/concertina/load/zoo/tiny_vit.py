@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from concertina.load.transformer import FeedForward, by_heads
 from concertina.load.zoo.base import DIGITS_CLASSES, DIGITS_PREPROCESS, ZOO, ZooNetwork
-from concertina.load.zoo.layers import FeedForward, by_heads
 
 
 class Attention(nn.Module):
