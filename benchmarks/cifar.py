@@ -2,11 +2,12 @@
 
 Run: python benchmarks/cifar.py resnet20 fit       (11 epochs: about 45 minutes on one quiet core)
      python benchmarks/cifar.py resnet56 fit       (4 epochs: about an hour on one quiet core)
+     python benchmarks/cifar.py resnet56 fit --start benchmarks/artifacts/resnet56.concertina --output more.concertina
      python benchmarks/cifar.py resnet20 measure calibration | test
 
-`fit` writes benchmarks/artifacts/NETWORK.concertina; killed, the same command goes on where it stopped. `measure` takes
-every point and the core and writes into benchmarks/results/. Decisions are made on `part=calibration`; `part=test` is
-measured once, when they are all made.
+`fit` writes benchmarks/artifacts/NETWORK.concertina; killed, the same command goes on where it stopped. With `--start`
+a family that is there is trained further. `measure` takes every point and the core and writes into benchmarks/results/.
+Decisions are made on `part=calibration`; `part=test` is measured once, when they are all made.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def opened(core: Core, source: str) -> TensorData:
     return ct.open_data(str(DATA / source), preprocess=core.preprocess, class_names=core.class_names)
 
 
-def fit(network: str, epochs: float, seed: int) -> None:
+def fit(network: str, asked: argparse.Namespace) -> None:
     """Train one family, telling every half minute where it stands."""
     core, started, told = the_core(network), time.monotonic(), [0.0]
     train, held = opened(core, "cifar10-train.parquet"), opened(core, "cifar10-test.npz@part=calibration")
@@ -61,30 +62,36 @@ def fit(network: str, epochs: float, seed: int) -> None:
             told[0] = now
             print(f"{now:.0f} s  {stage}  {100 * share:.1f}%", flush=True)
 
+    settings = SETTINGS | {"learning_rate": asked.learning_rate}
+    if asked.start is None:
+        settings |= {"points": POINTS, "ignore": WHOLE}
+    else:
+        settings["start"] = asked.start
+        del settings["criterion"]
+    output = asked.output or artifact(network)
     family = ct.fit(
         core,
         train,
         held,
-        points=POINTS,
-        ignore=WHOLE,
         progress=tell,
-        epochs=epochs,
-        seed=seed,
-        checkpoint=RUNS / f"{network}-{seed}.fit",
+        recipe=asked.recipe,
+        epochs=asked.epochs or EPOCHS[network],
+        seed=asked.seed,
+        checkpoint=RUNS / f"{output.stem}-{asked.seed}.fit",
         resume=True,
-        **SETTINGS,
+        **settings,
     )
-    family.save(artifact(network))
-    print(artifact(network))
+    family.save(output)
+    print(output)
 
 
 def artifact(network: str) -> Path:
     return HERE / "artifacts" / f"{network}.concertina"
 
 
-def measure(network: str, part: str) -> None:
+def measure(network: str, part: str, file: Path | None) -> None:
     """Measure every point and the core on a part of the test file, with the paired difference to the core."""
-    family, core = ct.open(artifact(network)), the_core(network)
+    family, core = ct.open(file or artifact(network)), the_core(network)
     data = opened(core, f"cifar10-test.npz@part={part}")
     runs = {"core": core.module} | {point.name: family.view(point.name) for point in family.points}
     specs = {"core": "core"} | {point.name: point.spec.text for point in family.points}
@@ -111,12 +118,18 @@ def main() -> None:
     fitting = verbs.add_parser("fit")
     fitting.add_argument("--epochs", type=float)
     fitting.add_argument("--seed", type=int, default=0)
-    verbs.add_parser("measure").add_argument("part", choices=("calibration", "test"))
+    fitting.add_argument("--recipe", default="sandwich")
+    fitting.add_argument("--learning-rate", type=float, default=0.05)
+    fitting.add_argument("--start", type=Path)
+    fitting.add_argument("--output", type=Path)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("part", choices=("calibration", "test"))
+    measuring.add_argument("--file", type=Path)
     asked = parser.parse_args()
     if asked.verb == "fit":
-        fit(asked.network, asked.epochs or EPOCHS[asked.network], asked.seed)
+        fit(asked.network, asked)
     else:
-        measure(asked.network, asked.part)
+        measure(asked.network, asked.part, asked.file)
 
 
 if __name__ == "__main__":

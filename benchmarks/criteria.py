@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from cifar import DTYPE
+from cifar import DTYPE, WHOLE
 
 import concertina as ct
 from concertina.analyse import analyse
@@ -52,6 +52,8 @@ class Case:
     shares: tuple[float, ...]
     settings: TrainSettings
     augment: str
+    whole: tuple[str, ...] = ()
+    """Kept whole; see `cifar.WHOLE`."""
 
     @property
     def task(self) -> Task:
@@ -71,7 +73,7 @@ def resnet20() -> Case:
     train = ct.open_data(DATA / "cifar10-train.parquet", **opened)
     held = ct.open_data(f"{DATA / 'cifar10-test.npz'}@part=calibration", **opened)
     settings = TrainSettings(epochs=1, learning_rate=0.05, dtype=DTYPE)
-    return Case("resnet20", core, train, held, (0.125, 0.25, 0.48, 0.75), settings, "flip-crop")
+    return Case("resnet20", core, train, held, (0.125, 0.25, 0.48, 0.75), settings, "flip-crop", WHOLE)
 
 
 def ordered(case: Case, graph: Graph, criterion: str, seed: int) -> Supernet:
@@ -148,7 +150,7 @@ def main() -> None:
     asked = parser.parse_args()
     case = {"digits": digits, "resnet20": resnet20}[asked.network]()
     seeds = asked.seeds or {"digits": 3, "resnet20": 2}[case.name]
-    graph = analyse(case.core)
+    graph = analyse(case.core, ignore=case.whole)
     records: list[Record] = []
     for criterion in asked.criteria.split(",") if asked.criteria else CRITERIA.names():
         for seed in range(seeds):

@@ -26,7 +26,7 @@ from cifar import SETTINGS as FAMILY
 
 import concertina as ct
 from concertina.family.finish import calibrate_points
-from concertina.family.fit import Preparation
+from concertina.family.preparation import Preparation
 from concertina.load.data import TensorData, batches
 from concertina.measure.quality import churn, evaluate
 from concertina.measure.runs import new_run, write_run

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import concertina as ct
 from concertina.cli import main
 
 FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--validation", "zoo:digits@test", "--points", "0.25,1"]
@@ -43,6 +44,34 @@ def test_inspect_shows_the_groups_of_a_network(capsys: pytest.CaptureFixture[str
     facts = said(capsys, "inspect", "zoo:mlp")
     assert any(group["elastic"] for group in facts["groups"])
     assert all(group["elastic"] or group["why not"] for group in facts["groups"])
+
+
+def test_a_family_is_trained_further(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "1", "--start", str(fitted)]
+    facts = said(capsys, *words, "-o", str(tmp_path / "more.concertina"))
+    assert [point["point"] for point in facts["points"]] == ["p25", "p100"]
+    provenance = ct.open(tmp_path / "more.concertina").evidence.provenance
+    assert provenance["trained before"].split(",")[0].endswith("steps of sandwich")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--start", "nowhere.concertina"], "'nowhere.concertina' is not there"),
+        (["--start", "{}", "--points", "0.5"], "--points: got with --start; allowed: one of both."),
+        (["--start", "{}", "--worth", "latency"], "--worth: got with --start"),
+        (["--start", "{}", "-o", "{}", "--yes"], "is read by this command and cannot be its output"),
+        (["--start", "{}", "--weights", "random"], "a family of another core"),
+    ],
+)
+def test_what_does_not_go_with_a_start_is_refused(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    typed = [word.format(fitted) for word in words]
+    output = [] if "-o" in typed else ["-o", str(tmp_path / "more.concertina")]
+    assert main(["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "1", *typed, *output]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_inspect_answers_before_anything_is_run(fitted: Path) -> None:

@@ -13,7 +13,16 @@ import typer
 from concertina.cli.console import Console, records_table
 from concertina.cli.data import TextOptions, check_tokenizer, opened, with_own_tokenizer
 from concertina.cli.facts import of_file
-from concertina.cli.inputs import check_data, check_output, check_space, check_weights, data_path, fractions, sizes
+from concertina.cli.inputs import (
+    check_data,
+    check_file,
+    check_output,
+    check_space,
+    check_weights,
+    data_path,
+    fractions,
+    sizes,
+)
 from concertina.cli.launch import is_first, launcher, num_processes
 from concertina.cli.options import Common, as_option
 from concertina.cli.outcome import resumable
@@ -25,6 +34,9 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "concertina fit zoo:digits-cnn --data zoo:digits@train --validation zoo:digits@validation -o digits.concertina"
 )
+
+SHAPING = ("criterion", "order", "worth", "ignore", "outputs")
+"""Options that shape a family, beside its points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +58,10 @@ class Options(TextOptions, Common):
         str | None, typer.Option(metavar="DATA", help="Held-out data to measure on; without it only costs are known.")
     ] = None
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Family file to write.")]
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A family of this network to train further; its sizes stay as they are."),
+    ] = None
     points: Annotated[str, typer.Option(metavar="LIST", help="Operating points as shares of the network's MACs.")] = (
         "0.1,0.25,0.5,0.75,1.0"
     )
@@ -128,7 +144,7 @@ def _run(options: Options) -> None:
             core,
             train,
             *held,
-            points=shares,
+            **({"points": shares} if options.start is None else {}),
             progress=progress,
             **_settings(options),
         )
@@ -158,6 +174,8 @@ def check(options: Options) -> tuple[float, ...]:
     if options.validation is not None:
         check_data(options.validation, "--validation")
     check_weights(options.weights)
+    if options.start is not None:
+        check_file(options.start)
     check_tokenizer(options)
     if is_first():
         _check_outputs(options)
@@ -168,7 +186,7 @@ def check(options: Options) -> tuple[float, ...]:
 def _check_outputs(options: Options) -> None:
     """Refuse an output or a checkpoint that is in the way; `--resume` is no leave to replace an output."""
     weights = Path(options.weights) if options.weights and options.weights != "random" else None
-    inputs = (data_path(options.data), data_path(options.validation), weights)
+    inputs = (data_path(options.data), data_path(options.validation), weights, options.start)
     check_output(options.output, replace=options.yes, inputs=inputs)
     check_output(options.checkpoint, replace=True, inputs=inputs)
     if options.checkpoint.exists() and not (options.yes or options.resume):
@@ -182,6 +200,7 @@ def _check_names(options: Options) -> None:
     from concertina.score import CRITERIA
     from concertina.train import RECIPES
 
+    _check_start(options)
     CRITERIA.entry(options.criterion)
     RECIPES.entry(options.recipe)
     if options.network.startswith("zoo:"):
@@ -195,14 +214,33 @@ def _check_names(options: Options) -> None:
         raise InputError(option, asked=error.asked, allowed=error.allowed, do=error.do) from error
 
 
-def _settings(options: Options) -> FitOptions:
+def _check_start(options: Options) -> None:
+    """Refuse what shapes a family beside a family that is there."""
+    if options.start is None:
+        return
+    for name in ("points", *SHAPING):
+        if getattr(options, name) != getattr(Options, name):
+            asked, do = "with --start", "A family that is there already has its shape."
+            raise InputError(as_option(name), asked=asked, allowed="one of both", do=do)
+
+
+def _shape(options: Options) -> FitOptions:
+    """Return what shapes a family, where none is there to start from."""
+    if options.start is not None:
+        return {"start": options.start}
     return {
-        "recipe": options.recipe,
         "criterion": options.criterion,
         "order": options.order,
         "ignore": [name.strip() for name in options.ignore.split(",") if name.strip()],
         "outputs": sizes(options.outputs),
         "worth": options.worth,
+    }
+
+
+def _settings(options: Options) -> FitOptions:
+    return {
+        **_shape(options),
+        "recipe": options.recipe,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,

@@ -88,6 +88,11 @@ class Family:
         return Points(self._present, core_figures(self._present, self.records))
 
     @property
+    def complete(self) -> bool:
+        """Whether all of it is here; of a family opened with `upto=` a part is."""
+        return self._opened is None or self._opened.complete
+
+    @property
     def records(self) -> tuple[Record, ...]:
         """Every measured figure; those of the core stand under the spec "core"."""
         return self.evidence.records
@@ -302,7 +307,7 @@ class Family:
             PointError: Only a part of the family is here (opened with upto=).
             InputError: A tensor has lost its dtype, shape or finite values.
         """
-        if self._opened is not None and not self._opened.complete:
+        if not self.complete:
             raise PointError("only a part of this family is here", do="Call grow() first.")
         return save_family(
             Path(path),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from concertina.analyse import analyse
+from concertina.family.continued import check_start, core_as_teacher, facts_before, family_to_go_on
 from concertina.family.evidence import Evidence
 from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
@@ -17,10 +18,11 @@ from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
 from concertina.family.order import agreed_scores, put_in_order
 from concertina.family.outputs import with_cut_outputs
+from concertina.family.preparation import Preparation
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.machine import machine_fingerprint, multiplies_bfloat16, versions
-from concertina.nest import Supernet, choose_points, nest
+from concertina.nest import choose_points, nest
 from concertina.nest.supernet import check_shares
 from concertina.objective.base import Task
 from concertina.score import score
@@ -44,18 +46,6 @@ SCORE_SAMPLES = 1024
 SCORE_BATCH = 32
 
 
-@dataclass
-class Preparation:
-    """A family before training: what `prepare` made, and the data it will be trained on."""
-
-    family: Family
-    supernet: Supernet
-    task: Task
-    train_data: TensorData
-    facts: dict[str, str]
-    """How the growth order came about, for the provenance."""
-
-
 def fit(
     core: Core,
     train_data: Any,
@@ -76,7 +66,8 @@ def fit(
         points: Operating points as shares of the core's MACs; 1.0 is always among them.
         progress: Told now and then where the run stands.
         **options: See `FitOptions`: recipe="sandwich", criterion="taylor", epochs=4, seed=0, device="cpu",
-            dtype="float32", checkpoint=, resume= and more.
+            dtype="float32", checkpoint=, resume= and more. With start=, a family or its file, that family is trained
+            further.
 
     Returns:
         The family, trained, calibrated and measured.
@@ -86,6 +77,7 @@ def fit(
         RankError: Another of several processes failed; it has the error itself.
     """
     check_options(options, {"points": points, "progress": progress, "validation": validation})
+    check_start(options, points_given=points is not DEFAULT_POINTS)
     with joined() as ranks:
         heard = progress if ranks.first else None
         return _fitted(core, train_data, validation, points, heard, options, ranks)
@@ -101,7 +93,8 @@ def _fitted(
     ranks: Ranks,
 ) -> Family:
     """Do what `fit` does, in each of the processes."""
-    started, settings, shares = time.monotonic(), train_settings(options), check_shares(points)
+    started, settings = time.monotonic(), train_settings(options)
+    check_shares(points)
     ranks.check_device(settings.device)
     ranks.check_batch(settings.batch_size)
     if settings.dtype == "bfloat16" and not multiplies_bfloat16(settings.device):
@@ -109,11 +102,11 @@ def _fitted(
     held = None if validation is None else taken(validation, core, task_of(core, options))
     if held is not None:
         say_missing_classes(held, core, "the validation data")
-    ready = prepare(core, train_data, points=shares, progress=progress, **options)
+    ready = prepare(core, train_data, points=points, progress=progress, **options)
     spent = _train(ready, settings, options, progress, started) if settings.epochs > 0 else Spent()
     calibrate_points(ready.supernet, ready.task, ready.train_data, progress, full=settings.epochs > 0)
     family = ready.family
-    facts = ready.facts | _provenance(settings, options, ready.train_data, spent, started)
+    facts = _provenance(settings, options, ready.train_data, spent, started) | ready.facts
     family.evidence = Evidence((), (), facts)
     if held is not None:
         measure_family(family, core, held, progress=progress, seed=settings.seed)
@@ -140,7 +133,7 @@ def _train(
     """Train the points and return what it cost."""
     recipe, checkpoint = options.get("recipe", "sandwich"), options.get("checkpoint")
     steps = num_steps(ready.train_data, settings)
-    trainer = Trainer(ready.supernet, ready.task, steps=steps, recipe=recipe, settings=settings)
+    trainer = Trainer(ready.supernet, ready.task, steps=steps, recipe=recipe, settings=settings, teacher=ready.teacher)
     trainer.seconds_spent = time.monotonic() - started
     train(
         trainer,
@@ -192,13 +185,12 @@ def prepare(
     Args and errors as for `fit`. Use it with `Trainer` inside a training loop of your own.
     """
     check_options(options, {"points": points, "progress": progress})
+    check_start(options, points_given=points is not DEFAULT_POINTS)
+    if options.get("start") is not None:
+        return _going_on(core, train_data, progress, options)
     tell = progress or (lambda _stage, _done: None)
     settings, shares, task = train_settings(options), check_shares(points), task_of(core, options)
-    recipe = RECIPES.get(options.get("recipe", "sandwich"))()
-    data = taken(train_data, core, task, labels=False)
-    say_missing_classes(data, core, "the training data")
-    data = labelled(core, task, data, needed=settings.epochs > 0 and recipe.needs_labels, progress=progress)
-    check_augments(data, task)
+    data = _lessons(core, task, train_data, progress, options)
     tell("verifying groups", 0.0)
     graph = analyse(
         core,
@@ -229,6 +221,26 @@ def prepare(
         facts["outputs"] = f"{', '.join(map(str, graph.outputs))}; turned to mixed principal axes"
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
     return Preparation(family, supernet, task, data, facts)
+
+
+def _lessons(core: Core, task: Task, train_data: Any, progress: Reporter | None, options: FitOptions) -> TensorData:
+    """Return the training data as the recipe needs it."""
+    recipe = RECIPES.get(options.get("recipe", "sandwich"))()
+    data = taken(train_data, core, task, labels=False)
+    say_missing_classes(data, core, "the training data")
+    needed = train_settings(options).epochs > 0 and recipe.needs_labels
+    data = labelled(core, task, data, needed=needed, progress=progress)
+    check_augments(data, task)
+    return data
+
+
+def _going_on(core: Core, train_data: Any, progress: Reporter | None, options: FitOptions) -> Preparation:
+    """Return what `prepare` does, for a family that is there already."""
+    start = options["start"]
+    family, task = family_to_go_on(core, start, options)
+    data = _lessons(core, task, train_data, progress, options)
+    facts = facts_before(family.evidence.provenance)
+    return Preparation(family, family.supernet, task, data, facts, core_as_teacher(core, family))
 
 
 def _asked_of_analysis(options: FitOptions) -> dict[str, str]:

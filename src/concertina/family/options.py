@@ -41,6 +41,8 @@ class FitOptions(TypedDict, total=False):
     """Paths of modules (with all inside them) and names of groups that stay whole; see `analyse`."""
     groups: Sequence[Declared]
     """Groups declared by hand, for layers without a rule; see `concertina.group`."""
+    start: Any
+    """A family of this core (or its file) that is trained further: its sizes, points and growth order stay."""
     outputs: Sequence[int]
     """Sizes to which the network's embeddings may be cut: each point gives, and each is trained for, all of them."""
     epochs: float

@@ -1,0 +1,117 @@
+"""Training that goes on: a family that is there already is trained further, its sizes and its order kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from concertina.errors import InputError
+from concertina.family.family import Family
+from concertina.family.opening import open as open_family
+from concertina.family.options import FitOptions, task_of
+from concertina.nest import Supernet
+from concertina.objective.base import Task
+from concertina.train import Teacher
+from concertina.types import Core
+
+DECIDED = ("criterion", "order", "worth", "ignore", "groups", "outputs")
+"""Options that shape a family: one that is there has its shape."""
+KEPT = ("criterion", "order", "rehearsal MACs", "worth", "kept whole", "declared by hand")
+"""Facts of the provenance that stay true when a family is trained further."""
+EARLIER = "trained before"
+
+
+def check_start(options: FitOptions, *, points_given: bool) -> None:
+    """Refuse what does not go with `start=`.
+
+    Raises:
+        InputError: The text names the option.
+    """
+    start = options.get("start")
+    if start is None:
+        return
+    if not isinstance(start, Family | str | Path):
+        raise InputError("option start", asked=repr(start), allowed="a family, or the path of its file")
+    for name in (*DECIDED, *(("points",) if points_given else ())):
+        if name in options or name == "points":
+            raise InputError(
+                f"option {name}", asked="with start=", allowed="one of both", do="A family there already has its shape."
+            )
+
+
+def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions) -> tuple[Family, Task]:
+    """Return a copy of the family to train further, and the task.
+
+    Args:
+        core: The network that the family was made from, as loaded: it teaches.
+        start: The family, or its file; it is not changed.
+        options: May name another augmentation or task.
+
+    Raises:
+        InputError: The family was made from another network, is here in part only, or its outputs were cut.
+        FormatError: The file is damaged.
+    """
+    family = start if isinstance(start, Family) else open_family(start, module=core.module)
+    if not family.complete:
+        raise InputError(
+            "option start", asked="a family opened in part", allowed="a whole one", do="Call grow() first."
+        )
+    if family.core.fingerprint != core.fingerprint:
+        raise InputError(
+            "option start",
+            asked=f"a family of another core ({family.core.fingerprint[:12]})",
+            allowed=f"one that was made from this core ({core.fingerprint[:12]})",
+            do="Give the network and the weights that the family was made from.",
+        )
+    if any(dim.axis == "output" for dim in family.supernet.space.dims):
+        raise InputError(
+            "option start",
+            asked="a family with outputs that can be cut",
+            allowed="others",
+            do="Fit it anew, for longer.",
+        )
+    core = replace(core, augment=family.core.augment)
+    task = task_of(core, options)
+    supernet = copy.deepcopy(family.supernet)
+    _make_trainable(supernet, core.module)
+    return Family(
+        replace(core, augment=task.augmentation), supernet, graph=family.graph, evidence=family.evidence, task=task
+    ), task
+
+
+def _make_trainable(supernet: Supernet, module: nn.Module) -> None:
+    """Let each parameter be trained that could be in the network as loaded; one read from a file cannot."""
+    trainable = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    held: list[Mapping[str, Tensor]] = [dict(supernet.module.named_parameters()), *supernet.private.values()]
+    for tensors in held:
+        for name, tensor in tensors.items():
+            if name in trainable:
+                tensor.requires_grad_(trainable[name])
+
+
+def core_as_teacher(core: Core, family: Family) -> Teacher:
+    """Return the core as what teaches a family that is no longer equal to it."""
+    costs, space = family.supernet.costs, family.supernet.space
+    return Teacher(core.module, costs.macs(space.full))
+
+
+def facts_before(provenance: Mapping[str, str]) -> dict[str, str]:
+    """Return what the provenance of a family says of the time before it is trained further.
+
+    Example:
+        >>> facts_before({"recipe": "sandwich", "training steps": "80", "seed": "0", "order": "criterion"})
+        {'order': 'criterion', 'trained before': '80 steps of sandwich, seed 0'}
+    """
+    kept = {name: provenance[name] for name in KEPT if name in provenance}
+    if "recipe" not in provenance:
+        return kept
+    said = f"{provenance.get('training steps', '?')} steps of {provenance['recipe']}"
+    more = (f"{provenance[name]} {name}" for name in ("epochs", "training MACs") if name in provenance)
+    named = (f"{name} {provenance[name]}" for name in ("learning rate", "seed") if name in provenance)
+    said = ", ".join((said, *more, *named))
+    before = provenance.get(EARLIER)
+    return kept | {EARLIER: f"{before}; then {said}" if before else said}
