@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from concertina.analyse import group
     from concertina.errors import ConcertinaError
-    from concertina.family import Family, fit, open, prepare
+    from concertina.family import Family, factorize, fit, open, prepare
     from concertina.load import load, open_data, open_labelled_texts, open_texts, open_tokenizer
     from concertina.nest import materialize
     from concertina.objective import generate
@@ -42,6 +42,7 @@ _HOMES = {
     "SubnetSpec": "types",
     "TrainSettings": "train",
     "Trainer": "train",
+    "factorize": "family",
     "fit": "family",
     "generate": "objective",
     "group": "analyse",
@@ -67,6 +68,7 @@ __all__ = [
     "SubnetSpec",
     "TrainSettings",
     "Trainer",
+    "factorize",
     "fit",
     "generate",
     "group",

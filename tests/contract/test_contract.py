@@ -15,13 +15,15 @@ NETWORKS = {
     "digits-cnn": "zoo:digits-cnn",
     "cifar-resnet": "zoo:cifar-resnet20",
     "tiny-vit": "zoo:tiny-vit",
+    "factorised-mlp": "zoo:mlp",
 }
 
 
 @cache
 def subject(network: str) -> Subject:
     weights = "random" if network == "cifar-resnet" else None
-    return make_subject(ct.load(NETWORKS[network], weights=weights))
+    core = ct.load(NETWORKS[network], weights=weights)
+    return make_subject(ct.factorize(core) if network.startswith("factorised") else core)
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from concertina.analyse.alternatives import alternatives
 from concertina.analyse.blocks import find_blocks
 from concertina.analyse.by_hand import Declared, check_names
+from concertina.analyse.factored import pairs_in
 from concertina.analyse.groups import Owned, coupled_groups, in_order, keys_of, uncoupled_groups
 from concertina.analyse.heads import judged_heads
 from concertina.analyse.jointly import verify_jointly
@@ -87,7 +88,12 @@ def analyse(
         tell("verifying all together", 0.95)
         judged, gates = verify_jointly(probe, *_doubted(verdicts, blocks, doubtful))
     tell("verifying all together", 1.0)
-    return Graph(tuple(in_order(probe.wiring, [verdict.group for verdict in judged])), tuple(gates), unreached)
+    return Graph(
+        tuple(in_order(probe.wiring, [verdict.group for verdict in judged])),
+        tuple(gates),
+        unreached,
+        pairs_in(core.module),
+    )
 
 
 def _check_finite(module: nn.Module) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from concertina.analyse.factored import EXPAND, Factored
 from concertina.analyse.layers import linear_features
 
 QUERY = frozenset({"q", "wq", "w_q", "to_q", "query", "q_proj", "q_lin", "q_linear", "query_proj", "fc_q"})
@@ -107,11 +108,12 @@ def number(layer: nn.Module, name: str) -> int:
 
 
 def _named_linear(layer: nn.Module, names: frozenset[str]) -> tuple[str, int] | None:
-    """Return name and number of outputs of the first linear child with one of some names."""
+    """Return path and number of outputs of the first linear child of some names; of a pair the last."""
     for name, child in layer.named_children():
-        features = linear_features(child)
+        path, last = (f"{name}.{EXPAND}", child.get_submodule(EXPAND)) if isinstance(child, Factored) else (name, child)
+        features = linear_features(last)
         if name.lower() in names and features is not None:
-            return name, features[1]
+            return path, features[1]
     return None
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from concertina.analyse.factored import REDUCE
 from concertina.analyse.slicing import fix_sizes, gathered
 from concertina.registry import Registry
-from concertina.types import Dim, Graph, Scores, SubnetSpec, kept_ranges, length_of
+from concertina.types import Dim, Graph, Group, Scores, SubnetSpec, kept_ranges, length_of
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,28 @@ def narrow(dim: Dim, choice: int, tensors: Mapping[str, Tensor]) -> dict[str, Te
         if tensor.shape[member.dim] != choice * member.positions:
             cut[member.tensor] = torch.narrow(tensor, member.dim, 0, choice * member.positions)
     return cut
+
+
+def chunk_choices(units: int) -> tuple[int, ...]:
+    """Return the widths offered for a group: chunks of min(8, max(1, units // 8)) units.
+
+    Example:
+        >>> chunk_choices(64)
+        (8, 16, 24, 32, 40, 48, 56, 64)
+        >>> chunk_choices(10), chunk_choices(1)
+        ((1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (1,))
+    """
+    chunk = min(8, max(1, units // 8))
+    return (*range(chunk, units, chunk), units)
+
+
+def blocks_around(group: Group, graph: Graph) -> tuple[str, ...]:
+    """Return the depth dims of elastic blocks that hold every member of the group."""
+    tensors = {member.tensor for member in group.members}
+    return tuple(f"depth:{block.path}" for block in graph.elastic_blocks if tensors <= set(block.tensors))
+
+
+def is_rank(group: Group, graph: Graph) -> bool:
+    """Return whether the units of a group are the ranks of a layer written as two."""
+    path, _, name = group.name.rpartition(".")
+    return name == REDUCE and path in graph.factored

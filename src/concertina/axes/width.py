@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from concertina.axes.base import AXES, AxisTags, SizingAxis
-from concertina.types import Dim, Graph, Group, Scores
+from concertina.axes.base import AXES, AxisTags, SizingAxis, blocks_around, chunk_choices, is_rank
+from concertina.types import Dim, Graph, Scores
 
 
 @AXES.register("width", source="Slimmable networks (arXiv:1812.08928), sorted as in OFA (arXiv:1908.09791)", year=2018)
@@ -26,10 +26,10 @@ class Width(SizingAxis):
                 choices=chunk_choices(group.units),
                 members=group.members,
                 attributes=group.attributes,
-                needs=_blocks_around(group, graph),
+                needs=blocks_around(group, graph),
             )
             for group in graph.elastic_groups
-            if group.units > 1
+            if group.units > 1 and not is_rank(group, graph)
         ]
 
     def order(self, graph: Graph, scores: Scores) -> dict[str, Tensor]:
@@ -37,24 +37,5 @@ class Width(SizingAxis):
         return {
             group.name: torch.argsort(scores.units[group.name], descending=True, stable=True)
             for group in graph.elastic_groups
-            if group.name in scores.units
+            if group.name in scores.units and not is_rank(group, graph)
         }
-
-
-def chunk_choices(units: int) -> tuple[int, ...]:
-    """Return the widths offered for a group: chunks of min(8, max(1, units // 8)) units.
-
-    Example:
-        >>> chunk_choices(64)
-        (8, 16, 24, 32, 40, 48, 56, 64)
-        >>> chunk_choices(10), chunk_choices(1)
-        ((1, 2, 3, 4, 5, 6, 7, 8, 9, 10), (1,))
-    """
-    chunk = min(8, max(1, units // 8))
-    return (*range(chunk, units, chunk), units)
-
-
-def _blocks_around(group: Group, graph: Graph) -> tuple[str, ...]:
-    """Return the depth dims of elastic blocks that hold every member of the group."""
-    tensors = {member.tensor for member in group.members}
-    return tuple(f"depth:{block.path}" for block in graph.elastic_blocks if tensors <= set(block.tensors))

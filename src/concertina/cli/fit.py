@@ -78,6 +78,17 @@ class Options(TextOptions, Common):
         str,
         typer.Option(metavar="LIST", help="Sizes to which embeddings may be cut, such as 64,128.", show_default=False),
     ] = ""
+    factorize: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="Write layers as two first, so that their ranks are elastic; convolutions by WAY: spatial or channel.",
+            show_default=False,
+        ),
+    ] = ""
+    tables: Annotated[
+        float, typer.Option(help="With --factorize: share of their values to which embedding tables fall; 0: left.")
+    ] = 0.0
     worth: Annotated[
         str, typer.Option(metavar="NAME", help="What growth steps are priced by: macs, or latency on this machine.")
     ] = "macs"
@@ -127,7 +138,7 @@ def run(options: Options) -> None:
 def _run(options: Options) -> None:
     """Fit, in each of the processes that do so together; the first writes the file and speaks."""
     shares = check(options)
-    from concertina.family import fit
+    from concertina.family import factorize, fit
     from concertina.load import load
 
     console = Console(options)
@@ -140,6 +151,9 @@ def _run(options: Options) -> None:
         )
         if any(data.fingerprint == train.fingerprint for data in held):
             console.remark("the validation data is the training data: figures will say nothing of data not seen before")
+        if options.factorize:
+            progress("factorising", 0.0)
+            core = factorize(core, train, conv=options.factorize, tables=options.tables, seed=options.seed)
         family = fit(
             core,
             train,
@@ -201,6 +215,7 @@ def _check_names(options: Options) -> None:
     from concertina.train import RECIPES
 
     _check_start(options)
+    _check_factors(options)
     CRITERIA.entry(options.criterion)
     RECIPES.entry(options.recipe)
     if options.network.startswith("zoo:"):
@@ -222,6 +237,18 @@ def _check_start(options: Options) -> None:
         if getattr(options, name) != getattr(Options, name):
             asked, do = "with --start", "A family that is there already has its shape."
             raise InputError(as_option(name), asked=asked, allowed="one of both", do=do)
+
+
+def _check_factors(options: Options) -> None:
+    """Refuse ways to factorise that there are not."""
+    from concertina.analyse.factorize import CONV
+
+    if options.factorize and options.factorize not in CONV:
+        raise InputError("--factorize", asked=repr(options.factorize), allowed=", ".join(CONV))
+    if not 0 <= options.tables < 1:
+        raise InputError("--tables", asked=f"{options.tables:g}", allowed="0 to below 1")
+    if options.tables and not options.factorize:
+        raise InputError("--tables", asked="no --factorize", allowed="together with it")
 
 
 def _shape(options: Options) -> FitOptions:

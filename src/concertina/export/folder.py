@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from concertina.analyse.factored import REDUCE, Factored
 from concertina.errors import ExportError
 from concertina.export.capture import capture, exporting
 from concertina.export.staging import move_into, refuse_strangers, staging
@@ -116,8 +117,19 @@ def _plan(module: nn.Module, space: Space, point: Point, facts: Mapping[str, Any
         "params": point.params,
         "sizes": sizes,
         "removed_blocks": removed,
+        "factored": _factored(module),
         **facts,
     }
+
+
+def _factored(module: nn.Module) -> dict[str, Any]:
+    """Return path -> how a layer is written as two: its name's children `reduce` and `expand`."""
+    pairs = {path: layer for path, layer in module.named_modules() if isinstance(layer, Factored)}
+    found = {}
+    for path, pair in pairs.items():
+        reads = pair.get_submodule(REDUCE).weight
+        found[path] = {"scheme": pair.scheme, "rank": len(reads) if isinstance(reads, Tensor) else 0}
+    return found
 
 
 def _exported(module: nn.Module, inputs: Sequence[Tensor]) -> tuple[bytes, str]:

@@ -1,6 +1,7 @@
 """What users hold: fit a family, open one, take any size of it."""
 
 from concertina.family.evidence import Evidence
+from concertina.family.factorizing import factorize
 from concertina.family.family import Family
 from concertina.family.finish import measure_family
 from concertina.family.fit import DEFAULT_POINTS, fit, prepare
@@ -13,6 +14,7 @@ __all__ = [
     "Evidence",
     "Family",
     "Outlook",
+    "factorize",
     "fit",
     "measure_family",
     "measure_rivals",

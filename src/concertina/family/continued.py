@@ -20,7 +20,7 @@ from concertina.types import Core
 
 DECIDED = ("criterion", "order", "worth", "ignore", "groups", "outputs")
 """Options that shape a family: one that is there has its shape."""
-KEPT = ("criterion", "order", "rehearsal MACs", "worth", "kept whole", "declared by hand")
+KEPT = ("criterion", "order", "rehearsal MACs", "worth", "kept whole", "declared by hand", "factorised")
 """Facts of the provenance that stay true when a family is trained further."""
 EARLIER = "trained before"
 
@@ -55,12 +55,12 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
         InputError: The family was made from another network, is here in part only, or its outputs were cut.
         FormatError: The file is damaged.
     """
-    family = start if isinstance(start, Family) else open_family(start, module=core.module)
+    family = start if isinstance(start, Family) else open_family(start, module=core.teacher or core.module)
     if not family.complete:
         raise InputError(
             "option start", asked="a family opened in part", allowed="a whole one", do="Call grow() first."
         )
-    if family.core.fingerprint != core.fingerprint:
+    if family.core.fingerprint != core.fingerprint or dict(family.core.factored) != dict(core.factored):
         raise InputError(
             "option start",
             asked=f"a family of another core ({family.core.fingerprint[:12]})",
@@ -96,7 +96,7 @@ def _make_trainable(supernet: Supernet, module: nn.Module) -> None:
 def core_as_teacher(core: Core, family: Family) -> Teacher:
     """Return the core as what teaches a family that is no longer equal to it."""
     costs, space = family.supernet.costs, family.supernet.space
-    return Teacher(core.module, costs.macs(space.full))
+    return Teacher(core.teacher or core.module, costs.macs(space.full))
 
 
 def facts_before(provenance: Mapping[str, str]) -> dict[str, str]:

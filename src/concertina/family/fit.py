@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from concertina.analyse import analyse
 from concertina.family.continued import check_start, core_as_teacher, facts_before, family_to_go_on
 from concertina.family.evidence import Evidence
+from concertina.family.factorizing import before_factors, facts_of_factors
 from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
 from concertina.family.given import check_augments, say_missing_classes, taken
@@ -109,7 +110,7 @@ def _fitted(
     facts = _provenance(settings, options, ready.train_data, spent, started) | ready.facts
     family.evidence = Evidence((), (), facts)
     if held is not None:
-        measure_family(family, core, held, progress=progress, seed=settings.seed)
+        measure_family(family, before_factors(core), held, progress=progress, seed=settings.seed)
     for warning in family.warnings:
         log.warning(warning)
     return family
@@ -215,12 +216,12 @@ def prepare(
     scores = agreed_scores(scores)
     supernet = nest(core, graph, scores, CostModel.of)
     facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
-    facts |= _asked_of_analysis(options)
+    facts |= _asked_of_analysis(options) | facts_of_factors(core)
     choose_points(supernet, shares)
     if graph.outputs:
         facts["outputs"] = f"{', '.join(map(str, graph.outputs))}; turned to mixed principal axes"
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
-    return Preparation(family, supernet, task, data, facts)
+    return Preparation(family, supernet, task, data, facts, core_as_teacher(core, family) if core.factored else None)
 
 
 def _lessons(core: Core, task: Task, train_data: Any, progress: Reporter | None, options: FitOptions) -> TensorData:
@@ -229,7 +230,7 @@ def _lessons(core: Core, task: Task, train_data: Any, progress: Reporter | None,
     data = taken(train_data, core, task, labels=False)
     say_missing_classes(data, core, "the training data")
     needed = train_settings(options).epochs > 0 and recipe.needs_labels
-    data = labelled(core, task, data, needed=needed, progress=progress)
+    data = labelled(before_factors(core), task, data, needed=needed, progress=progress)
     check_augments(data, task)
     return data
 

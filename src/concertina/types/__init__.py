@@ -6,7 +6,19 @@ Nothing here imports torch at run time, so that the file format can be read with
 from __future__ import annotations
 
 from concertina.types.figures import Point, Record, data_key
-from concertina.types.network import Batches, Block, Core, Graph, Group, Member, Preprocess, Role, Scores, SizeAttribute
+from concertina.types.network import (
+    Batches,
+    Block,
+    Core,
+    Factor,
+    Graph,
+    Group,
+    Member,
+    Preprocess,
+    Role,
+    Scores,
+    SizeAttribute,
+)
 from concertina.types.runs import Piece, Range, dropped_range, extents, kept_ranges, length_of, pieces, ranges_left
 from concertina.types.space import Dim, GrowthOrder, Space, SubnetSpec
 
@@ -15,6 +27,7 @@ __all__ = [
     "Block",
     "Core",
     "Dim",
+    "Factor",
     "Graph",
     "Group",
     "GrowthOrder",

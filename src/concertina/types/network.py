@@ -33,6 +33,18 @@ class Preprocess:
     """Standard deviation per channel; empty for none."""
 
 
+@dataclass(frozen=True)
+class Factor:
+    """How one layer is written as two of lower rank."""
+
+    scheme: str
+    """Name of the way, such as "linear", "channel" or "spatial"."""
+    rank: int
+    """Width between the two; the largest, where there are several pairs."""
+    groups: tuple[tuple[int, int], ...] = ()
+    """(words, rank) of each group of an embedding table."""
+
+
 @dataclass(frozen=True, eq=False)
 class Core:
     """The pre-trained network as loaded, never changed afterwards."""
@@ -57,6 +69,10 @@ class Core:
     """What the network's inputs went through in training."""
     augment: str = "none"
     """Name of the augmentation that suits its inputs."""
+    factored: Mapping[str, Factor] = field(default_factory=dict)
+    """Path of a layer -> how it is written as two; the fingerprint is that of the network before."""
+    teacher: nn.Module | None = None
+    """The network before its layers were factorised, which teaches and is measured as the core."""
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.module.parameters())
@@ -147,6 +163,8 @@ class Graph:
     blocks: tuple[Block, ...]
     unreached: tuple[str, ...] = ()
     """Modules with parameters that the example inputs never reach."""
+    factored: tuple[str, ...] = ()
+    """Paths of layers written as two; the group of the width between is named after the first of them."""
     outputs: tuple[int, ...] = ()
     """Sizes that the network's output may be cut to; none: it stays whole."""
 
