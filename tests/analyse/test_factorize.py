@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from concertina.analyse import analyse
-from concertina.analyse.factored import SCHEMES, Factored, put_factored
+from concertina.analyse.factored import Factored
 from concertina.analyse.factorize import factorize_core
+from concertina.analyse.rewriting import WAYS, put_rewritten
 from concertina.errors import AnalysisError, InputError, LoadError
-from concertina.types import Core, Factor
+from concertina.types import Core, Rewrite
 
 
 class Net(nn.Module):
@@ -75,11 +76,11 @@ def error(core: Core, changed: Core, inputs: Tensor) -> float:
 def test_a_pair_of_full_rank_is_the_layer(layer: Any, scheme: str, shape: tuple[int, ...]) -> None:
     from concertina.analyse.decompose import decomposed
 
-    rank = min(SCHEMES.get(scheme)().limits(layer))
+    rank = min(WAYS.get(scheme)().limits(layer))
     x = torch.randn(*shape)
-    moment = torch.eye(SCHEMES.get(scheme)().limits(layer)[1]).double()
+    moment = torch.eye(WAYS.get(scheme)().limits(layer)[1]).double()
     for given in (None, moment * 3.0):
-        pair, kept = decomposed(layer, Factor(scheme, rank), given)
+        pair, kept = decomposed(layer, Rewrite(scheme, rank), given)
         torch.testing.assert_close(pair(x), layer(x), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(pair.weight, layer.weight, rtol=1e-4, atol=1e-5)
         assert kept == pytest.approx(1.0)
@@ -92,8 +93,8 @@ def test_layers_fall_to_where_they_cost_no_more(conv: str) -> None:
 
     core = net()
     found = factorize_core(core, conv=conv)
-    assert {"wide", "fc1"} <= set(found.core.factored)
-    assert "depthwise" not in found.core.factored
+    assert {"wide", "fc1"} <= set(found.core.rewritten)
+    assert "depthwise" not in found.core.rewritten
     dense, pairs = (CostModel.of(m, core.example_inputs, Space(())).full() for m in (core.module, found.core.module))
     assert 0.75 * dense < pairs <= dense
     assert found.core.fingerprint == core.fingerprint
@@ -121,11 +122,11 @@ def test_ranks_become_verified_groups_beside_widths() -> None:
     found = factorize_core(net())
     graph = analyse(found.core)
     groups = {group.name: group for group in graph.groups}
-    for path, factor in found.core.factored.items():
+    for path, factor in found.core.rewritten.items():
         assert groups[f"{path}.reduce"].elastic
         assert groups[f"{path}.reduce"].units == factor.rank
     assert groups["fc1.expand"].elastic
-    assert set(graph.factored) == set(found.core.factored)
+    assert set(graph.factored) == set(found.core.rewritten)
 
 
 def test_layers_that_lose_much_stay() -> None:
@@ -138,7 +139,7 @@ def test_layers_that_lose_much_stay() -> None:
 def test_a_layer_that_the_network_looks_into_stays() -> None:
     torch.manual_seed(0)
     found = factorize_core(core_of(Reads(), 2, 32))
-    assert set(found.core.factored) == {"fc1"}
+    assert set(found.core.rewritten) == {"fc1"}
     assert "other ways than calling it" in found.left["fc2"]
 
 
@@ -147,7 +148,7 @@ def test_shared_weights_stay() -> None:
     module = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 48))
     module[2].weight = module[0].weight
     found = factorize_core(core_of(module, 2, 32))
-    assert set(found.core.factored) == {"4"}
+    assert set(found.core.rewritten) == {"4"}
     assert found.left["0"] == found.left["2"] == "its weight is shared"
 
 
@@ -168,7 +169,7 @@ def test_frequent_words_lose_least() -> None:
     torch.manual_seed(0)
     core = core_of(Words(), inputs=[text(4)])
     found = factorize_core(core, tables=0.5, batches=[(text(200),)]).core
-    factor, table = found.factored["embed"], found.module.get_submodule("embed")
+    factor, table = found.rewritten["embed"], found.module.get_submodule("embed")
     assert sum(words for words, _ in factor.groups) == 400
     assert sum(words * rank + rank * 24 for words, rank in factor.groups) <= 0.5 * 400 * 24
     assert factor.groups[0][1] > factor.groups[-1][1]
@@ -218,18 +219,18 @@ def test_a_network_without_such_layers_is_refused() -> None:
 @pytest.mark.parametrize(
     ("path", "factor", "words"),
     [
-        ("nowhere", Factor("linear", 4), "no module of this name"),
-        ("fc1", Factor("spatial", 4), "got Linear"),
-        ("fc1", Factor("os.system", 4), "a layer of the way 'os.system'"),
-        ("fc1", Factor("linear", 10**9), "rank of layer 'fc1': got 1000000000; allowed: 1 to 32"),
+        ("nowhere", Rewrite("linear", 4), "no module of this name"),
+        ("fc1", Rewrite("spatial", 4), "got Linear"),
+        ("fc1", Rewrite("os.system", 4), "a layer for the way 'os.system'"),
+        ("fc1", Rewrite("linear", 10**9), "rank of layer 'fc1': got 1000000000; allowed: 1 to 32"),
     ],
 )
-def test_pairs_that_a_network_cannot_have_are_refused(path: str, factor: Factor, words: str) -> None:
+def test_pairs_that_a_network_cannot_have_are_refused(path: str, factor: Rewrite, words: str) -> None:
     with pytest.raises(LoadError, match=words):
-        put_factored(Net(), {path: factor})
+        put_rewritten(Net(), {path: factor})
 
 
 def test_groups_of_words_that_do_not_fill_the_table_are_refused() -> None:
     for groups in (((100, 4),), ((400, 10**6),), ()):
         with pytest.raises(LoadError, match="groups of an embedding table"):
-            put_factored(Words(), {"embed": Factor("grouped", 12, groups)})
+            put_rewritten(Words(), {"embed": Rewrite("grouped", 12, groups)})

@@ -14,7 +14,7 @@ from tests.save.builders import random_family, residual_family, small_family
 
 from concertina.errors import ConcertinaError, DtypeError, HeaderError, ShapeError, VersionError
 from concertina.save import Architecture, Manifest, TensorInfo, from_json, to_json
-from concertina.types import Factor, Member, Preprocess, Space, SubnetSpec
+from concertina.types import Member, Preprocess, Rewrite, Space, SubnetSpec
 
 SMALL = small_family().manifest
 
@@ -67,14 +67,14 @@ def changed_dim(i: int, **changes: Any) -> Manifest:
     return replace(SMALL, dims=tuple(dims))
 
 
-def factored(factor: Factor) -> Manifest:
-    return replace(SMALL, architecture=Architecture("x", factored={"stem": factor}))
+def rewritten(how: Rewrite) -> Manifest:
+    return replace(SMALL, architecture=Architecture("x", rewritten={"stem": how}))
 
 
 def test_layers_written_as_two_come_back() -> None:
-    made = factored(Factor("grouped", 8, ((100, 8), (300, 2))))
+    made = rewritten(Rewrite("grouped", 8, ((100, 8), (300, 2))))
     assert from_json(to_json(made)) == made
-    assert "factored" not in json.loads(to_json(SMALL))["architecture"]
+    assert "rewritten" not in json.loads(to_json(SMALL))["architecture"]
     for strange in (
         7,
         {"stem": 3},
@@ -83,8 +83,8 @@ def test_layers_written_as_two_come_back() -> None:
         {"stem": ["a", 1e9, []]},
     ):
         table = json.loads(to_json(SMALL))
-        table["architecture"]["factored"] = strange
-        with pytest.raises(HeaderError):
+        table["architecture"]["rewritten"] = strange
+        with pytest.raises(HeaderError, match=r"stem|rewritten"):
             from_json(json.dumps(table))
 
 
@@ -107,10 +107,10 @@ def changed_point(i: int, **changes: Any) -> Manifest:
         (lambda: replace(SMALL, architecture=Architecture("")), HeaderError, "architecture source"),
         (lambda: replace(SMALL, architecture=Architecture("x", {"a": {1}})), HeaderError, "architecture arguments"),
         (lambda: replace(SMALL, architecture=Architecture("x", {}, (((1,), "F99"),))), DtypeError, "F99"),
-        (lambda: factored(Factor("linear", 0)), HeaderError, "rank of 'stem'"),
-        (lambda: factored(Factor("", 3)), HeaderError, "factorised layer 'stem'"),
-        (lambda: factored(Factor("grouped", 3, ((4,),))), HeaderError, "groups of 'stem'"),
-        (lambda: factored(Factor("grouped", 3, ((4, -1),))), HeaderError, "groups of 'stem'"),
+        (lambda: rewritten(Rewrite("linear", 0)), HeaderError, "rank of 'stem'"),
+        (lambda: rewritten(Rewrite("", 3)), HeaderError, "rewritten layer 'stem'"),
+        (lambda: rewritten(Rewrite("grouped", 3, ((4,),))), HeaderError, "groups of 'stem'"),
+        (lambda: rewritten(Rewrite("grouped", 3, ((4, -1),))), HeaderError, "groups of 'stem'"),
         (lambda: replace(SMALL, preprocess=Preprocess(1.0, (), (0.0,))), HeaderError, "other than 0"),
         (lambda: replace(SMALL, private={"p0": (TensorInfo("stem.weight", "F32", (8, 3, 3, 3)),)}), ShapeError, "p0"),
         (lambda: changed_dim(0, choices=(2, 4, 7)), ShapeError, "7 units of 1 positions; allowed: 8"),

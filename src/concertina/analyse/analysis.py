@@ -88,12 +88,8 @@ def analyse(
         tell("verifying all together", 0.95)
         judged, gates = verify_jointly(probe, *_doubted(verdicts, blocks, doubtful))
     tell("verifying all together", 1.0)
-    return Graph(
-        tuple(in_order(probe.wiring, [verdict.group for verdict in judged])),
-        tuple(gates),
-        unreached,
-        pairs_in(core.module),
-    )
+    ordered = tuple(in_order(probe.wiring, [verdict.group for verdict in judged]))
+    return Graph(ordered, tuple(gates), unreached, pairs_in(core.module))
 
 
 def _check_finite(module: nn.Module) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from concertina.analyse.factored import EXPAND, REDUCE, SCHEMES, MatrixScheme
-from concertina.types import Factor
+from concertina.analyse.factored import EXPAND, REDUCE, MatrixWay
+from concertina.analyse.rewriting import WAYS
+from concertina.types import Rewrite
 
 DAMPING = 1e-4
 """Share of the mean second moment that is added to all, so that inputs never seen do not count as free."""
@@ -17,39 +19,38 @@ ROWS = 4096
 """About how many rows of a batch go into second moments: patches of an image lie close together."""
 
 
-def decomposed(layer: nn.Module, factor: Factor, moment: Tensor | None) -> tuple[nn.Module, float]:
+def decomposed(layer: nn.Module, how: Rewrite, moment: Tensor | None) -> tuple[nn.Module, float]:
     """Return a layer as two, and the share of its energy (squared singular values) that they keep.
 
     Args:
         layer: The layer.
-        factor: The way, one by a matrix, and the rank.
+        how: The way, one by a matrix, and the rank.
         moment: (columns, columns) second moments of what its columns are multiplied with; energy then counts in
             outputs. Without, it counts in weights.
 
     Source: DRONE (Chen et al., NeurIPS 2021); without moments, Eckart and Young 1936.
     """
-    scheme = SCHEMES.get(factor.scheme)()
-    assert isinstance(scheme, MatrixScheme)
-    matrix, back = scheme.matrix(layer).double(), None
+    way: Any = WAYS.get(how.way)()
+    matrix, back = way.matrix(layer).double(), None
     if moment is not None:
         damping = DAMPING * moment.diagonal().mean().clamp_min(1e-12)
         back = torch.linalg.cholesky(moment + damping * torch.eye(len(moment), dtype=moment.dtype))
         matrix = matrix @ back
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    energy, right = values.square(), right[: factor.rank]
+    energy, right = values.square(), right[: how.rank]
     if back is not None:
         right = torch.linalg.solve_triangular(back, right, upper=False, left=False)
-    root = values[: factor.rank].sqrt()
-    made = scheme.build(layer, factor)
-    _fill(made, root[:, None] * right, left[:, : factor.rank] * root, layer.bias)
-    return made, float(energy[: factor.rank].sum() / energy.sum().clamp_min(1e-30))
+    root = values[: how.rank].sqrt()
+    made = way.build(layer, how)
+    _fill(made, root[:, None] * right, left[:, : how.rank] * root, layer.bias)
+    return made, float(energy[: how.rank].sum() / energy.sum().clamp_min(1e-30))
 
 
 def _fill(pair: nn.Module, reduce: Tensor, expand: Tensor, bias: object) -> None:
     """Put matrices (rank, columns) and (rows, rank) into the two layers of a pair."""
-    first, second = pair.get_submodule(REDUCE).weight, pair.get_submodule(EXPAND).weight
-    assert isinstance(first, Tensor)
-    assert isinstance(second, Tensor)
+    before: Any = pair.get_submodule(REDUCE)
+    behind: Any = pair.get_submodule(EXPAND)
+    first, second = before.weight, behind.weight
     with torch.no_grad():
         first.copy_(reduce.reshape(first.shape))
         if second.dim() == 4 and second.shape[3] > 1:  # rows are (out, width)
@@ -57,11 +58,11 @@ def _fill(pair: nn.Module, reduce: Tensor, expand: Tensor, bias: object) -> None
             expand = expand.reshape(out, width, rank).transpose(1, 2)
         second.copy_(expand.reshape(second.shape))
         if isinstance(bias, Tensor):
-            pair.get_submodule(EXPAND).bias.copy_(bias)  # type: ignore[operator]
+            behind.bias.copy_(bias)
 
 
 def second_moments(
-    module: nn.Module, chosen: Mapping[str, Factor], batches: Iterable[Sequence[Tensor]]
+    module: nn.Module, chosen: Mapping[str, Rewrite], batches: Iterable[Sequence[Tensor]]
 ) -> dict[str, Tensor]:
     """Return path -> mean of outer products (columns, columns) of what each layer's columns are multiplied with.
 
@@ -75,23 +76,23 @@ def second_moments(
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
-    def note(path: str, factor: Factor) -> RemovableHandle:
-        scheme = SCHEMES.get(factor.scheme)()
+    def note(path: str, how: Rewrite) -> RemovableHandle:
+        way = WAYS.get(how.way)()
 
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if isinstance(scheme, MatrixScheme):
-                rows = scheme.patches(layer, inputs[0].detach())
+            if isinstance(way, MatrixWay):
+                rows = way.patches(layer, inputs[0].detach())
                 rows = rows[:: max(1, len(rows) // ROWS)].double()
                 counts[path] = counts.get(path, 0) + len(rows)
                 seen = rows.T @ rows
             else:
                 counts[path] = 1
-                seen = torch.bincount(inputs[0].flatten().cpu(), minlength=scheme.limits(layer)[0])
+                seen = torch.bincount(inputs[0].flatten().cpu(), minlength=way.limits(layer)[0])
             sums[path] = sums[path] + seen if path in sums else seen
 
         return module.get_submodule(path).register_forward_pre_hook(hook)
 
-    handles = [note(path, factor) for path, factor in chosen.items()]
+    handles = [note(path, how) for path, how in chosen.items()]
     try:
         with torch.no_grad():
             for batch in batches:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from concertina.analyse.decompose import decomposed, second_moments
-from concertina.analyse.factored import SCHEMES, MatrixScheme, replace_module
+from concertina.analyse.factored import MatrixWay, pairs_in
 from concertina.analyse.grouped_embedding import GROUPED, group_table
+from concertina.analyse.rewriting import WAYS, not_borne, rewritten_core
 from concertina.errors import AnalysisError, InputError, did_you_mean
-from concertina.types import Core, Factor
+from concertina.types import Core, Rewrite
 
 SMALLEST = 8
 """Least rank that a layer is factorised to; layers that allow less stay as they are."""
 CONV = ("channel", "spatial")
-SAME = 1e-3
-"""Largest relative difference between a factorised network and one with the merged weights."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Factorisation:
     """A network with layers written as two, and what that did to each."""
 
     core: Core
-    """The network; `core.factored` says how."""
+    """The network; `core.rewritten` says how."""
     kept: Mapping[str, float]
     """Path -> share of the layer's energy that the rank keeps, 0 to 1; embedding tables are not listed."""
     left: Mapping[str, str]
@@ -65,32 +65,31 @@ def factorize_core(
     Example:
         >>> from concertina.load import load
         >>> found = factorize_core(load("zoo:mlp"))
-        >>> {path: factor.rank for path, factor in found.core.factored.items()}
-        {'layers.0': 32, 'layers.2': 32}
+        >>> {path: how.rank for path, how in found.core.rewritten.items()}
+        {'layers.0': 40, 'layers.1': 64, 'layers.2': 40}
     """
     _check(core, layers, conv, (energy, tables))
     chosen, left = _candidates(core, layers, conv, tables)
     moments = second_moments(core.module, chosen, batches)
     made: dict[str, nn.Module] = {}
-    factored, kept = dict(chosen), {}
-    for path, factor in chosen.items():
+    how, kept = dict(chosen), {}
+    for path, each in chosen.items():
         layer = core.module.get_submodule(path)
         if isinstance(layer, nn.Embedding):
             counts = moments.get(path, torch.zeros(layer.num_embeddings))
-            factored[path], made[path] = group_table(layer, counts, tables)
+            how[path], made[path] = group_table(layer, counts, tables)
             continue
-        made[path], kept[path] = decomposed(layer, factor, moments.get(path))
+        made[path], kept[path] = decomposed(layer, each, moments.get(path))
         if kept[path] < energy:
-            left[path] = f"rank {factor.rank} keeps {kept[path]:.0%} of its energy"
+            left[path] = f"rank {each.rank} keeps {kept[path]:.0%} of its energy"
     made = {path: pair for path, pair in made.items() if path not in left}
-    left |= dict.fromkeys(_used_otherwise(core, made), "the network uses its weight by other ways than calling it")
+    why = "the network uses its weight by other ways than calling it"
+    left |= dict.fromkeys(not_borne(core, made, partial(_merged, core, made)), why)
     made = {path: pair for path, pair in made.items() if path not in left}
     if not made:
         reasons = "; ".join(f"{path}: {why}" for path, why in list(left.items())[:4]) or "it has no such layer"
         raise AnalysisError("no layer of this network can be factorised", asked=reasons)
-    found = replace(
-        core, module=_with(core.module, made), factored={path: factored[path] for path in made}, teacher=core.module
-    )
+    found = rewritten_core(core, made, how)
     return Factorisation(found, {path: kept[path] for path in made if path in kept}, left)
 
 
@@ -106,80 +105,48 @@ def _check(core: Core, layers: Sequence[str], conv: str, shares: tuple[float, fl
     for option, share in zip(("energy", "tables"), shares, strict=True):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
             raise InputError(f"option {option}", asked=repr(share), allowed="0 to below 1")
-    if core.factored:
+    if pairs_in(core.module):
         raise InputError("a core to factorise", asked="one that is factorised", allowed="others")
 
 
 def _candidates(
     core: Core, layers: Sequence[str], conv: str, tables: float
-) -> tuple[dict[str, Factor], dict[str, str]]:
+) -> tuple[dict[str, Rewrite], dict[str, str]]:
     """Return path -> way and rank of layers that can be written as two, and why those of a fitting kind cannot."""
     uses = Counter(id(parameter) for _, parameter in core.module.named_parameters(remove_duplicate=False))
     ways = ("linear", conv, *((GROUPED,) if tables else ()))
-    chosen: dict[str, Factor] = {}
+    chosen: dict[str, Rewrite] = {}
     left: dict[str, str] = {}
     for path, layer in core.module.named_modules(remove_duplicate=False):
         if layers and not any(path == name or path.startswith(f"{name}.") for name in layers):
             continue
-        way = next((name for name in ways if SCHEMES.get(name)().fits(layer)), "")
+        way = next((name for name in ways if WAYS.get(name)().fits(layer)), "")
         if not way:
             continue
-        sides, rank = SCHEMES.get(way)().limits(layer), _break_even(layer, way)
+        sides, rank = WAYS.get(way)().limits(layer), _break_even(layer, way)
         if uses[id(layer.weight)] > 1:
             left[path] = "its weight is shared"
         elif rank < SMALLEST or min(sides) < 2 * SMALLEST or (way == GROUPED and sides[0] < 2 * sides[1]):
             left[path] = f"with {sides[0]} times {sides[1]} values it is too small"
         else:
-            chosen[path] = Factor(way, rank)
+            chosen[path] = Rewrite(way, rank)
     return chosen, left
 
 
 def _break_even(layer: nn.Module, way: str) -> int:
     """Return the largest rank at which two layers cost no more than the one, in whole eights above 16."""
-    scheme = SCHEMES.get(way)()
-    if not isinstance(scheme, MatrixScheme):
-        return min(scheme.limits(layer))
-    whole, each = scheme.cost(layer)
-    rank = min(int(whole / each), *scheme.limits(layer))
+    found = WAYS.get(way)()
+    if not isinstance(found, MatrixWay):
+        return min(found.limits(layer))
+    whole, each = found.cost(layer)
+    rank = min(int(whole / each), *found.limits(layer))
     return rank - rank % 8 if rank >= 16 else rank
 
 
-def _with(module: nn.Module, made: Mapping[str, nn.Module]) -> nn.Module:
-    """Return a copy of a network with others in the places of layers."""
-    copied = copy.deepcopy(module)
-    for path, pair in made.items():
-        replace_module(copied, path, copy.deepcopy(pair))
-    return copied
-
-
-def _used_otherwise(core: Core, made: Mapping[str, nn.Module]) -> list[str]:
-    """Return layers whose two parts do not do in the network what the layer with their merged weight does.
-
-    A network may read a layer's weight itself, or ask for its class.
-    """
-
-    def merged(paths: Sequence[str]) -> nn.Module:
-        whole = copy.deepcopy(core.module)
-        with torch.no_grad():
-            for path in paths:
-                whole.get_submodule(path).weight.copy_(made[path].weight)  # type: ignore[operator, arg-type]
-        return whole
-
-    def agrees(paths: Sequence[str]) -> bool:
-        try:
-            with torch.no_grad():
-                ours, wanted = (
-                    network(*core.example_inputs)
-                    for network in (_with(core.module, {path: made[path] for path in paths}), merged(paths))
-                )
-        except Exception:  # what a network's own code does with a layer of another class, nobody knows
-            return False
-        return bool((ours - wanted).abs().max() <= SAME * wanted.abs().max())
-
-    def sift(paths: list[str]) -> list[str]:
-        if not paths or agrees(paths):
-            return []
-        half = len(paths) // 2
-        return [*sift(paths[:half]), *sift(paths[half:])] if half else paths
-
-    return sift(list(made))
+def _merged(core: Core, made: Mapping[str, nn.Module], paths: Sequence[str]) -> nn.Module:
+    """Return the network as it was, with the weights that pairs stand for."""
+    whole = copy.deepcopy(core.module)
+    with torch.no_grad():
+        for path in paths:
+            whole.get_submodule(path).weight.copy_(made[path].weight)  # type: ignore[operator, arg-type]
+    return whole

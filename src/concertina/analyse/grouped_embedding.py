@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concertina.analyse.factored import EXPAND, REDUCE, SCHEMES, Factored, Scheme
+from concertina.analyse.factored import EXPAND, REDUCE, Factored, PairWay
+from concertina.analyse.rewriting import WAYS
 from concertina.errors import LoadError
-from concertina.types import Factor
+from concertina.types import Rewrite
 
 GROUPED = "grouped"
 SHARES = (0.05, 0.15, 0.3, 0.5)
@@ -52,35 +53,34 @@ class GroupedEmbedding(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """Return embeddings (..., width) of word numbers (...)."""
-        places, start, total = self.places[words], 0, 0.0
+        places, start = self.places[words], 0
+        total: Any = 0.0
         for size, group in zip(self.sizes, self.groups, strict=True):
             inside = (places >= start) & (places < start + size)
             local = (places - start).clamp(0, size - 1)
             total = total + group(local) * inside.unsqueeze(-1)
             start += size
-        assert isinstance(total, Tensor)
-        return total
+        found: Tensor = total
+        return found
 
 
-@SCHEMES.register("table", source="truncated singular value decomposition, Eckart and Young 1936", year=1936)
-class Table(Scheme):
+@WAYS.register("table", source="truncated singular value decomposition, Eckart and Young 1936", year=1936)
+class Table(PairWay):
     """A table of embeddings as a narrower one and a layer behind it; a part of `grouped`."""
 
     def fits(self, layer: nn.Module) -> bool:
         """Return whether it is a plain table."""
         return type(layer) is nn.Embedding and layer.max_norm is None and not layer.scale_grad_by_freq
 
-    def build(self, layer: nn.Module, factor: Factor) -> nn.Module:
+    def build(self, layer: nn.Embedding, how: Rewrite) -> nn.Module:
         """Return the pair; values do not matter."""
-        assert isinstance(layer, nn.Embedding)
         words, width = layer.weight.shape
-        reduce = nn.Embedding(words, factor.rank, device=layer.weight.device, dtype=layer.weight.dtype)
-        expand = nn.Linear(factor.rank, width, bias=False, device=layer.weight.device, dtype=layer.weight.dtype)
+        reduce = nn.Embedding(words, how.rank, device=layer.weight.device, dtype=layer.weight.dtype)
+        expand = nn.Linear(how.rank, width, bias=False, device=layer.weight.device, dtype=layer.weight.dtype)
         return Factored(reduce, expand, "table")
 
-    def limits(self, layer: nn.Module) -> tuple[int, int]:
+    def limits(self, layer: nn.Embedding) -> tuple[int, int]:
         """Return words and width."""
-        assert isinstance(layer, nn.Embedding)
         return layer.num_embeddings, layer.embedding_dim
 
     def weight(self, reduce: Tensor, expand: Tensor) -> Tensor:
@@ -88,27 +88,26 @@ class Table(Scheme):
         return reduce @ expand.T
 
 
-@SCHEMES.register(GROUPED, source="GroupReduce, Chen et al. 2018 (arXiv:1806.06950)", year=2018)
+@WAYS.register(GROUPED, source="GroupReduce, Chen et al. 2018 (arXiv:1806.06950)", methods=("000-03",), year=2018)
 class Grouped(Table):
     """A table of embeddings in groups of words by frequency."""
 
-    def build(self, layer: nn.Module, factor: Factor) -> nn.Module:
+    def build(self, layer: nn.Embedding, how: Rewrite) -> nn.Module:
         """Return the groups; values do not matter.
 
         Raises:
             LoadError: The groups do not hold as many words as the table.
         """
-        assert isinstance(layer, nn.Embedding)
-        sizes = [size for size, _ in factor.groups]
-        ranks = [rank for _, rank in factor.groups]
-        if sum(sizes) != layer.num_embeddings or min((*sizes, *ranks), default=0) < 1 or max(ranks) > factor.rank:
-            allowed = f"{layer.num_embeddings} words in all, ranks 1 to {factor.rank}"
-            raise LoadError("groups of an embedding table", asked=str(factor.groups)[:200], allowed=allowed)
+        sizes = [size for size, _ in how.groups]
+        ranks = [rank for _, rank in how.groups]
+        if sum(sizes) != layer.num_embeddings or min((*sizes, *ranks), default=0) < 1 or max(ranks) > how.rank:
+            allowed = f"{layer.num_embeddings} words in all, ranks 1 to {how.rank}"
+            raise LoadError("groups of an embedding table", asked=str(how.groups)[:200], allowed=allowed)
         place = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-        return GroupedEmbedding(factor.groups, layer.embedding_dim, **place)
+        return GroupedEmbedding(how.groups, layer.embedding_dim, **place)
 
 
-def group_table(layer: nn.Embedding, counts: Tensor, share: float) -> tuple[Factor, GroupedEmbedding]:
+def group_table(layer: nn.Embedding, counts: Tensor, share: float) -> tuple[Rewrite, GroupedEmbedding]:
     """Return a table in groups by frequency, with as many values as a share of it.
 
     Each further rank goes to the group where it keeps most of the energy for its values, words weighted by frequency.
@@ -126,9 +125,8 @@ def group_table(layer: nn.Embedding, counts: Tensor, share: float) -> tuple[Fact
     rows = table[order].split(sizes)
     parts = [torch.linalg.svd(w[:, None] * r, full_matrices=False) for w, r in zip(weights, rows, strict=True)]
     ranks = _ranks([values.square() for _, values, _ in parts], sizes, table.shape[1], share * table.numel())
-    factor = Factor(GROUPED, max(ranks), tuple(zip(sizes, ranks, strict=True)))
-    made = Grouped().build(layer, factor)
-    assert isinstance(made, GroupedEmbedding)
+    how = Rewrite(GROUPED, max(ranks), tuple(zip(sizes, ranks, strict=True)))
+    made: Any = Grouped().build(layer, how)
     with torch.no_grad():
         made.places[order] = torch.arange(len(order))
         for pair, w, (left, values, right), rank in zip(made.groups, weights, parts, ranks, strict=True):
@@ -136,7 +134,7 @@ def group_table(layer: nn.Embedding, counts: Tensor, share: float) -> tuple[Fact
             short, behind = (getattr(pair, name).weight for name in (REDUCE, EXPAND))
             short.copy_(left[:, :rank] * root / w[:, None])
             behind.copy_((root[:, None] * right[:rank]).T)
-    return factor, made
+    return how, made
 
 
 def _sizes(words: int) -> list[int]:

@@ -10,7 +10,10 @@ from concertina.types import Dim, Graph, Scores
 
 
 @AXES.register(
-    "rank", source="sorted factors, trained at many ranks: Trained Rank Pruning (arXiv:1812.02402)", year=2018
+    "rank",
+    source="sorted factors, trained at many ranks: Trained Rank Pruning (arXiv:1812.02402)",
+    methods=("001-12",),
+    year=2018,
 )
 class Rank(SizingAxis):
     """Fewer ranks of a layer that was factorised."""

@@ -73,6 +73,7 @@ def _file(options: Options) -> dict[str, Any]:
 
 def _network(options: Options, console: Console) -> None:
     from concertina.analyse import analyse
+    from concertina.analyse.split_attention import with_split_attention
     from concertina.family import outlook
     from concertina.load import load
 
@@ -82,7 +83,7 @@ def _network(options: Options, console: Console) -> None:
     if not 0 <= options.epochs <= 1e6:
         raise InputError("--epochs", asked=f"{options.epochs:g}", allowed="0 to 1,000,000")
     with console.progress() as progress:
-        core = load(options.source, weights=options.weights)
+        core = with_split_attention(load(options.source, weights=options.weights))
         graph = analyse(core, progress=progress)
         ahead = outlook(core, graph, samples=options.samples, epochs=options.epochs)
     data = of_network(core, graph, ahead)

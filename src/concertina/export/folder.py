@@ -128,7 +128,7 @@ def _factored(module: nn.Module) -> dict[str, Any]:
     found = {}
     for path, pair in pairs.items():
         reads = pair.get_submodule(REDUCE).weight
-        found[path] = {"scheme": pair.scheme, "rank": len(reads) if isinstance(reads, Tensor) else 0}
+        found[path] = {"way": pair.way, "rank": len(reads) if isinstance(reads, Tensor) else 0}
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from concertina.errors import InputError
+from concertina.family.factorizing import before_factors
 from concertina.family.family import Family
 from concertina.family.opening import open as open_family
 from concertina.family.options import FitOptions, task_of
@@ -55,12 +56,12 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
         InputError: The family was made from another network, is here in part only, or its outputs were cut.
         FormatError: The file is damaged.
     """
-    family = start if isinstance(start, Family) else open_family(start, module=core.teacher or core.module)
+    family = start if isinstance(start, Family) else open_family(start, module=before_factors(core).module)
     if not family.complete:
         raise InputError(
             "option start", asked="a family opened in part", allowed="a whole one", do="Call grow() first."
         )
-    if family.core.fingerprint != core.fingerprint or dict(family.core.factored) != dict(core.factored):
+    if family.core.fingerprint != core.fingerprint:
         raise InputError(
             "option start",
             asked=f"a family of another core ({family.core.fingerprint[:12]})",
@@ -74,10 +75,12 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
             allowed="others",
             do="Fit it anew, for longer.",
         )
-    core = replace(core, augment=family.core.augment)
+    plain, structure = before_factors(core), family.core
+    core = replace(plain, module=structure.module, rewritten=structure.rewritten, augment=structure.augment)
+    core = replace(core, teacher=plain.module if core.rewritten else None)
     task = task_of(core, options)
     supernet = copy.deepcopy(family.supernet)
-    _make_trainable(supernet, core.module)
+    _make_trainable(supernet, plain.module)
     return Family(
         replace(core, augment=task.augmentation), supernet, graph=family.graph, evidence=family.evidence, task=task
     ), task
@@ -96,7 +99,7 @@ def _make_trainable(supernet: Supernet, module: nn.Module) -> None:
 def core_as_teacher(core: Core, family: Family) -> Teacher:
     """Return the core as what teaches a family that is no longer equal to it."""
     costs, space = family.supernet.costs, family.supernet.space
-    return Teacher(core.teacher or core.module, costs.macs(space.full))
+    return Teacher(before_factors(core).module, costs.macs(space.full))
 
 
 def facts_before(provenance: Mapping[str, str]) -> dict[str, str]:

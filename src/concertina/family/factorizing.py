@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from concertina.analyse.factorize import factorize_core
+from concertina.analyse.split_attention import ATTENTION, with_split_attention
 from concertina.errors import InputError, did_you_mean, some
 from concertina.family.finish import sample_of
 from concertina.family.given import filled, taken
@@ -65,8 +66,8 @@ def factorize(core: Core, data: Any = None, **options: Unpack[FactorOptions]) ->
     Example:
         >>> from concertina.load import load
         >>> core = factorize(load("zoo:mlp"))
-        >>> core.factored["layers.0"].rank
-        32
+        >>> core.rewritten["layers.0"].rank
+        40
     """
     known = FactorOptions.__annotations__
     for name in options:
@@ -83,7 +84,7 @@ def factorize(core: Core, data: Any = None, **options: Unpack[FactorOptions]) ->
         sample = sample_of(taken(data, core, task, labels=False), samples, options.get("seed", 0))
         inputs = [task.inputs(batch) for batch in batches(filled(sample, core, task), BATCH)]
     found = factorize_core(
-        core,
+        with_split_attention(core),
         layers=options.get("layers", ()),
         conv=options.get("conv", "spatial"),
         energy=options.get("energy", 0.0),
@@ -100,12 +101,10 @@ def before_factors(core: Core) -> Core:
     """Return the core as it was before its layers were factorised; itself where none is."""
     if core.teacher is None:
         return core
-    return replace(core, module=core.teacher, factored={}, teacher=None)
+    return replace(core, module=core.teacher, rewritten={}, teacher=None)
 
 
 def facts_of_factors(core: Core) -> dict[str, str]:
     """Return for the provenance how layers were written as two."""
-    if not core.factored:
-        return {}
-    ways = sorted({factor.scheme for factor in core.factored.values()})
-    return {"factorised": f"{len(core.factored)} layers ({', '.join(ways)})"}
+    pairs = [how.way for how in core.rewritten.values() if how.way != ATTENTION]
+    return {"factorised": f"{len(pairs)} layers ({', '.join(sorted(set(pairs)))})"} if pairs else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from concertina.analyse import analyse
+from concertina.analyse.split_attention import with_split_attention
 from concertina.family.continued import check_start, core_as_teacher, facts_before, family_to_go_on
 from concertina.family.evidence import Evidence
 from concertina.family.factorizing import before_factors, facts_of_factors
@@ -193,6 +194,7 @@ def prepare(
     settings, shares, task = train_settings(options), check_shares(points), task_of(core, options)
     data = _lessons(core, task, train_data, progress, options)
     tell("verifying groups", 0.0)
+    core = with_split_attention(core, leave=_named_by_user(options))
     graph = analyse(
         core,
         ignore=options.get("ignore", ()),
@@ -221,7 +223,7 @@ def prepare(
     if graph.outputs:
         facts["outputs"] = f"{', '.join(map(str, graph.outputs))}; turned to mixed principal axes"
     family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
-    return Preparation(family, supernet, task, data, facts, core_as_teacher(core, family) if core.factored else None)
+    return Preparation(family, supernet, task, data, facts, core_as_teacher(core, family) if core.rewritten else None)
 
 
 def _lessons(core: Core, task: Task, train_data: Any, progress: Reporter | None, options: FitOptions) -> TensorData:
@@ -242,6 +244,15 @@ def _going_on(core: Core, train_data: Any, progress: Reporter | None, options: F
     data = _lessons(core, task, train_data, progress, options)
     facts = facts_before(family.evidence.provenance)
     return Preparation(family, family.supernet, task, data, facts, core_as_teacher(core, family))
+
+
+def _named_by_user(options: FitOptions) -> list[str]:
+    """Return the modules and tensors that the user speaks of: those stay in the form that the user knows."""
+    ignore = options.get("ignore", ())
+    names = [ignore] if isinstance(ignore, str) else [*ignore]
+    return names + [
+        name for declared in options.get("groups", ()) for name in (*declared.makes, *declared.reads, *declared.scales)
+    ]
 
 
 def _asked_of_analysis(options: FitOptions) -> dict[str, str]:

@@ -61,7 +61,7 @@ def open(
         class_names=manifest.class_names,
         preprocess=manifest.preprocess,
         augment=_augmentation(manifest),
-        factored=manifest.architecture.factored,
+        rewritten=manifest.architecture.rewritten,
     )
     tables = artifact.tables() if upto is None else {}
     evidence = Evidence(

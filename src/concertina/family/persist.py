@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from concertina.analyse.factored import put_factored
+from concertina.analyse.rewriting import put_rewritten
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
 from concertina.family.sound import check_sound
@@ -66,7 +66,7 @@ def save_family(
             core.source,
             dict(core.arguments),
             tuple((tuple(x.shape), DTYPES[x.dtype]) for x in core.example_inputs),
-            dict(core.factored),
+            dict(core.rewritten),
         ),
         tensors=tuple(TensorInfo(name, DTYPES[t.dtype], tuple(t.shape)) for name, t in tensors.items()),
         dims=supernet.space.dims,
@@ -207,7 +207,7 @@ def rebuild(manifest: Manifest, module: nn.Module | None) -> nn.Module:
             f"the family was made from {source!r}, which no registry knows",
             do="Open it with module=YourNetwork() of the same shapes.",
         )
-    put_factored(skeleton, manifest.architecture.factored)
+    put_rewritten(skeleton, manifest.architecture.rewritten)
     _check_same_tensors(manifest, skeleton)
     _check_same_modules(manifest, skeleton)
     return skeleton

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from concertina.analyse.rewriting import WAYS
 from concertina.axes import AXES
 from concertina.bench import THEMES
 from concertina.export import EXPORTERS
@@ -18,5 +19,5 @@ from concertina.train import RECIPES
 
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
-    trained = (ZOO, LIBRARIES, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, AXES, RECIPES)
+    trained = (ZOO, LIBRARIES, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, WAYS, AXES, RECIPES)
     return (*trained, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)

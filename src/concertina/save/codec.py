@@ -18,7 +18,7 @@ from concertina.save.dim_codec import DimReader, DimWriter
 from concertina.save.manifest import FORMAT_VERSION, MAX_WORK, Architecture, Manifest
 from concertina.save.point_codec import PointReader, write_point
 from concertina.save.tensors import TensorInfo
-from concertina.types import Factor, Preprocess
+from concertina.types import Preprocess, Rewrite
 
 KEYS = (
     *("version", "architecture", "task", "class_names", "preprocess", "licence", "core", "provenance"),
@@ -126,22 +126,22 @@ def _read_tensors(raw: Mapping[str, Any]) -> tuple[TensorInfo, ...]:
 
 def _write_architecture(architecture: Architecture) -> dict[str, Any]:
     table = {"source": architecture.source, "arguments": architecture.arguments, "inputs": architecture.inputs}
-    factored = {path: (each.scheme, each.rank, each.groups) for path, each in architecture.factored.items()}
-    return table | ({"factored": factored} if factored else {})
+    rewritten = {path: (how.way, how.rank, how.groups) for path, how in architecture.rewritten.items()}
+    return table | ({"rewritten": rewritten} if rewritten else {})
 
 
 def _read_architecture(raw: object) -> Architecture:
-    factored = raw.pop("factored", {}) if isinstance(raw, dict) else {}
+    rewritten = raw.pop("rewritten", {}) if isinstance(raw, dict) else {}
     table = strict.table(raw, "manifest architecture", ("source", "arguments", "inputs"))
     inputs = []
     for item in strict.listing(table["inputs"], "architecture inputs"):
         shape, dtype = strict.listing(item, "architecture inputs", 2, 2)
         inputs.append((strict.integers(shape, "architecture input shape"), dtype))
     pairs = {}
-    for path, pair in strict.table(factored, "factorised layers").items():
-        scheme, rank, groups = strict.listing(pair, f"factorised layer {path!r}", 3, 3)
+    for path, pair in strict.table(rewritten, "rewritten layers").items():
+        way, rank, groups = strict.listing(pair, f"rewritten layer {path!r}", 3, 3)
         groups = [strict.listing(each, f"groups of {path!r}", 2, 2) for each in strict.listing(groups, "groups")]
-        pairs[path] = Factor(scheme, rank, tuple((words, each) for words, each in groups))
+        pairs[path] = Rewrite(way, rank, tuple((words, each) for words, each in groups))
     arguments = strict.table(table["arguments"], "architecture arguments")
     return Architecture(table["source"], arguments, tuple(inputs), pairs)
 

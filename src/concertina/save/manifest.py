@@ -15,7 +15,7 @@ from concertina.errors import HeaderError, ShapeError, SpecError, VersionError
 from concertina.save import strict
 from concertina.save.layout import Layout
 from concertina.save.tensors import MAX_BYTES, TensorInfo, check_dtype
-from concertina.types import Dim, Factor, GrowthOrder, Member, Point, Preprocess, Range, Role, Space, SubnetSpec
+from concertina.types import Dim, GrowthOrder, Member, Point, Preprocess, Range, Rewrite, Role, Space, SubnetSpec
 
 FORMAT_VERSION = 1
 """The version that this release writes, and the only one that it reads."""
@@ -43,8 +43,8 @@ class Architecture:
     """Arguments of the registered builder, plain JSON data."""
     inputs: tuple[tuple[tuple[int, ...], str], ...] = ()
     """(shape, dtype text) of each example input; the first side is the batch."""
-    factored: Mapping[str, Factor] = field(default_factory=dict)
-    """Path of a layer -> how it is written as two, once the network is built."""
+    rewritten: Mapping[str, Rewrite] = field(default_factory=dict)
+    """Path of a layer -> the form it is put in, once the network is built."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,11 @@ def _check_plain_fields(manifest: Manifest) -> None:
     for shape, dtype in architecture.inputs:
         strict.integers(shape, "architecture input shape", 0)
         check_dtype(dtype, "architecture input")
-    for path, factor in strict.table(architecture.factored, "factorised layers").items():
-        strict.name(path, "factorised layer")
-        strict.name(factor.scheme, f"factorised layer {path!r}")
-        strict.integer(factor.rank, f"rank of {path!r}", 1)
-        for pair in strict.listing(factor.groups, f"groups of {path!r}", 0, MAX_POINTS):
+    for path, how in strict.table(architecture.rewritten, "rewritten layers").items():
+        strict.name(path, "rewritten layer")
+        strict.name(how.way, f"rewritten layer {path!r}")
+        strict.integer(how.rank, f"rank of {path!r}", 1)
+        for pair in strict.listing(how.groups, f"groups of {path!r}", 0, MAX_POINTS):
             for number in strict.listing(pair, f"groups of {path!r}", 2, 2):
                 strict.integer(number, f"groups of {path!r}", 1)
     strict.name(manifest.task, "task")

@@ -26,7 +26,7 @@ class Preprocess:
     """How raw images become a network's input, as data: `(raw * scale - mean) / std`."""
 
     scale: float = 1.0
-    """Factor on raw values (1/255 for uint8 images); 1.0 leaves them."""
+    """Rewrite on raw values (1/255 for uint8 images); 1.0 leaves them."""
     mean: tuple[float, ...] = ()
     """Mean per channel, taken off after scaling; empty for none."""
     std: tuple[float, ...] = ()
@@ -34,13 +34,13 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
-class Factor:
-    """How one layer is written as two of lower rank."""
+class Rewrite:
+    """In which other form a layer stands."""
 
-    scheme: str
-    """Name of the way, such as "linear", "channel" or "spatial"."""
-    rank: int
-    """Width between the two; the largest, where there are several pairs."""
+    way: str
+    """Name of the form: "linear", "channel" or "spatial" (two layers of lower rank), "attention" ..."""
+    rank: int = 1
+    """Width between two layers; the largest, where there are several pairs."""
     groups: tuple[tuple[int, int], ...] = ()
     """(words, rank) of each group of an embedding table."""
 
@@ -69,10 +69,10 @@ class Core:
     """What the network's inputs went through in training."""
     augment: str = "none"
     """Name of the augmentation that suits its inputs."""
-    factored: Mapping[str, Factor] = field(default_factory=dict)
-    """Path of a layer -> how it is written as two; the fingerprint is that of the network before."""
+    rewritten: Mapping[str, Rewrite] = field(default_factory=dict)
+    """Path of a layer -> the form it was put in; the fingerprint is that of the network before."""
     teacher: nn.Module | None = None
-    """The network before its layers were factorised, which teaches and is measured as the core."""
+    """The network before layers were rewritten, which teaches and is measured as the core."""
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.module.parameters())

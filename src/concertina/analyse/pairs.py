@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from concertina.analyse.factored import SCHEMES, Factored, MatrixScheme
-from concertina.types import Factor
+from concertina.analyse.factored import Factored, MatrixWay
+from concertina.analyse.rewriting import WAYS
+from concertina.types import Rewrite
 
 
-@SCHEMES.register("linear", source="truncated singular value decomposition, Eckart and Young 1936", year=1936)
-class Linear(MatrixScheme):
+@WAYS.register("linear", source="truncated singular value decomposition, Eckart and Young 1936", year=1936)
+class Linear(MatrixWay):
     """A linear layer as two: (in, rank) and (rank, out)."""
 
     def fits(self, layer: nn.Module) -> bool:
@@ -25,11 +26,11 @@ class Linear(MatrixScheme):
         """Return the weight (out, in)."""
         return layer.weight.detach()
 
-    def build(self, layer: nn.Linear, factor: Factor) -> nn.Module:
+    def build(self, layer: nn.Linear, how: Rewrite) -> nn.Module:
         """Return two linear layers; the second has the bias."""
         place: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-        reduce = nn.Linear(layer.in_features, factor.rank, bias=False, **place)
-        expand = nn.Linear(factor.rank, layer.out_features, bias=layer.bias is not None, **place)
+        reduce = nn.Linear(layer.in_features, how.rank, bias=False, **place)
+        expand = nn.Linear(how.rank, layer.out_features, bias=layer.bias is not None, **place)
         return Factored(reduce, expand, "linear")
 
     def weight(self, reduce: Tensor, expand: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Linear(MatrixScheme):
         return layer.in_features * layer.out_features, layer.in_features + layer.out_features
 
 
-class _Conv(MatrixScheme):
+class _Conv(MatrixWay):
     """What both ways for convolutions have in common."""
 
     def fits(self, layer: nn.Module) -> bool:
@@ -58,7 +59,7 @@ class _Conv(MatrixScheme):
         )
 
 
-@SCHEMES.register("channel", source="Zhang et al. 2015 (arXiv:1505.06798)", year=2015)
+@WAYS.register("channel", source="Zhang et al. 2015 (arXiv:1505.06798)", year=2015)
 class Channel(_Conv):
     """A convolution as one of `rank` filters and one of 1x1 over them."""
 
@@ -66,10 +67,10 @@ class Channel(_Conv):
         """Return the weight as (out, in * height * width)."""
         return layer.weight.detach().flatten(1)
 
-    def build(self, layer: nn.Conv2d, factor: Factor) -> nn.Module:
+    def build(self, layer: nn.Conv2d, how: Rewrite) -> nn.Module:
         """Return the convolution with `rank` filters, and one of 1x1 that has the bias."""
         sides = {name: _two(getattr(layer, name)) for name in _NEUTRAL}
-        return _convs(layer, factor, sides, dict.fromkeys(_NEUTRAL, (1, 1)) | {"padding": (0, 0)})
+        return _convs(layer, how, sides, dict.fromkeys(_NEUTRAL, (1, 1)) | {"padding": (0, 0)})
 
     def weight(self, reduce: Tensor, expand: Tensor) -> Tensor:
         """Return the weight (out, in, height, width)."""
@@ -87,7 +88,7 @@ class Channel(_Conv):
         return patch * layer.out_channels, patch + layer.out_channels
 
 
-@SCHEMES.register("spatial", source="Jaderberg et al. 2014 (arXiv:1405.3866)", year=2014)
+@WAYS.register("spatial", source="Jaderberg et al. 2014 (arXiv:1405.3866)", year=2014)
 class Spatial(_Conv):
     """A convolution as `rank` columns and then rows over them."""
 
@@ -100,12 +101,12 @@ class Spatial(_Conv):
         weight = layer.weight.detach().permute(0, 3, 1, 2)
         return weight.reshape(weight.shape[0] * weight.shape[1], -1)
 
-    def build(self, layer: nn.Conv2d, factor: Factor) -> nn.Module:
+    def build(self, layer: nn.Conv2d, how: Rewrite) -> nn.Module:
         """Return a convolution of columns (height, 1), and one of rows (1, width) that has the bias."""
         sides = {name: (_two(getattr(layer, name)), neutral) for name, neutral in _NEUTRAL.items()}
         down = {name: (side[0], neutral) for name, (side, neutral) in sides.items()}
         along = {name: (neutral, side[1]) for name, (side, neutral) in sides.items()}
-        return _convs(layer, factor, down, along)
+        return _convs(layer, how, down, along)
 
     def weight(self, reduce: Tensor, expand: Tensor) -> Tensor:
         """Return the weight (out, in, height, width)."""
@@ -128,14 +129,14 @@ _NEUTRAL = {"kernel_size": 1, "dilation": 1, "padding": 0, "stride": 1}
 
 
 def _convs(
-    layer: nn.Conv2d, factor: Factor, first: Mapping[str, tuple[int, int]], second: Mapping[str, tuple[int, int]]
+    layer: nn.Conv2d, how: Rewrite, first: Mapping[str, tuple[int, int]], second: Mapping[str, tuple[int, int]]
 ) -> nn.Module:
     """Return two convolutions with few channels between them, on the layer's device; the second has the bias."""
-    rank = factor.rank
+    rank = how.rank
     place: dict[str, Any] = {"device": layer.weight.device, "dtype": layer.weight.dtype}
     reduce = nn.Conv2d(layer.in_channels, rank, bias=False, **first, **place)  # type: ignore[arg-type]
     expand = nn.Conv2d(rank, layer.out_channels, bias=layer.bias is not None, **second, **place)  # type: ignore[arg-type]
-    return Factored(reduce, expand, factor.scheme)
+    return Factored(reduce, expand, how.way)
 
 
 def _two(size: Any) -> tuple[int, int]:
