@@ -28,6 +28,7 @@ from torch import nn
 
 import concertina as ct
 from concertina.analyse import analyse
+from concertina.analyse.rewriting import WAYS, replace_module
 from concertina.family.finish import sample_of
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
@@ -37,7 +38,7 @@ from concertina.nest import Supernet
 from concertina.objective.base import TASKS, Task
 from concertina.objective.similarity import Similarity
 from concertina.train import calibrate
-from concertina.types import Core, Record, Space, SubnetSpec
+from concertina.types import Core, Record, Rewrite, Space, SubnetSpec
 
 HERE = Path(__file__).resolve().parent
 SHARES = (1.0, 0.75, 0.5, 0.25)
@@ -55,7 +56,6 @@ class Case:
     train: TensorData
     held: TensorData
     task: Task
-    has_norms: bool
 
     def score(self, module: nn.Module) -> Record:
         rows = evaluate(module, self.task, batches(self.held, 64), spec="", data=self.held.fingerprint)
@@ -69,11 +69,11 @@ def resnet20(samples: int) -> Case:
     core = the_core("resnet20")
     train, held = opened(core, "cifar10-train.parquet"), opened(core, "cifar10-test.npz@part=calibration")
     task = TASKS.get("classification")(core.class_names, core.preprocess, augment="flip-crop")
-    return Case("resnet20", core, some(train, samples), held, task, True)
+    return Case("resnet20", core, some(train, samples), held, task)
 
 
 def minilm(samples: int) -> Case:
-    return Case("minilm", the_encoder(), sentences(samples), pairs("dev"), Similarity(top_score=5.0), False)
+    return Case("minilm", the_encoder(), sentences(samples), pairs("dev"), Similarity(top_score=5.0))
 
 
 def some(data: TensorData, samples: int) -> TensorData:
@@ -110,9 +110,9 @@ def at(space: Space, level: dict[str, int]) -> SubnetSpec:
 def untrained(case: Case) -> Iterator[tuple[str, Record]]:
     """Yield (what, figure) of ranks without training."""
     whole = case.costs(case.core.module).full()
-    for way in ("spatial", "channel") if case.has_norms else ("linear",):
+    for way in ("spatial", "channel"):
         for kind, data in (("plain", None), ("outputs", case.train)):
-            core = ct.factorize(case.core, data, conv=way if way != "linear" else "spatial")
+            core = ct.factorize(case.core, data, conv=way)
             options: dict[str, Any] = {"task": case.task, "epochs": 0, "order": "criterion"}
             supernet = ct.prepare(core, case.train, points=(0.5,), **options).supernet
             for share in SHARES:
@@ -125,15 +125,40 @@ def untrained(case: Case) -> Iterator[tuple[str, Record]]:
 
 
 def figures(case: Case, supernet: Supernet, spec: SubnetSpec, what: str, whole: int) -> Iterator[tuple[str, Record]]:
-    private = None
-    if case.has_norms:
-        seen = [
-            case.task.augment(b, torch.Generator().manual_seed(0)) for b in batches(sample_of(case.train, 4096, 0), 128)
-        ]
-        private = calibrate(supernet, spec, supernet.fresh_private(spec), case.task, seen)
+    generator = torch.Generator().manual_seed(0)
+    seen = [case.task.augment(batch, generator) for batch in batches(sample_of(case.train, 4096, 0), 128)]
+    private = calibrate(supernet, spec, supernet.fresh_private(spec), case.task, seen)
     yield what, case.score(supernet.subnet(spec, private))
     yield what, Record("", "macs_share", supernet.costs.macs(spec) / whole, "share")
     yield what, Record("", "size_bytes", supernet.costs.size_bytes(spec), "bytes")
+
+
+def truncated(core: Core, share: float) -> nn.Module:
+    """Return a network of linear pairs, each with its first ranks."""
+    module = copy.deepcopy(core.module)
+    for path in core.rewritten:
+        pair: Any = core.module.get_submodule(path)
+        rank = max(1, round(share * pair.reduce.out_features))
+        short: Any = WAYS.get("linear")().build(core.teacher.get_submodule(path), Rewrite("linear", rank))
+        with torch.no_grad():
+            short.reduce.weight.copy_(pair.reduce.weight[:rank])
+            short.expand.weight.copy_(pair.expand.weight[:, :rank])
+            short.expand.bias.copy_(pair.expand.bias)
+        replace_module(module, path, short)
+    return module
+
+
+def encoder(case: Case) -> Iterator[tuple[str, Record]]:
+    """Yield (what, figure) of the encoder with an equal share of every rank, without training."""
+    whole = case.costs(case.core.module).full()
+    for kind, data in (("plain", None), ("outputs", case.train)):
+        core = ct.factorize(case.core, data)
+        for share in SHARES:
+            module, what = truncated(core, share), f"linear, {kind}, equal, {share:g}"
+            yield what, case.score(module)
+            yield what, Record("", "macs_share", case.costs(module).full() / whole, "share")
+            size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+            yield what, Record("", "size_bytes", size, "bytes")
 
 
 def tables(case: Case) -> Iterator[tuple[str, Record]]:
@@ -186,9 +211,7 @@ def main() -> None:
     asked = parser.parse_args()
     case = {"resnet20": resnet20, "minilm": minilm}[asked.network](asked.samples)
     records = [replace(case.score(case.core.module), scope="core")]
-    found: list[Iterator[tuple[str, Record]]] = [untrained(case)]
-    if asked.network == "minilm":
-        found.append(tables(case))
+    found = [encoder(case), tables(case)] if asked.network == "minilm" else [untrained(case)]
     if asked.epochs:
         found = [families(case, asked.epochs, asked.seed)]
     print(f"core {records[0].value:.4f}", flush=True)

@@ -72,14 +72,13 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
         DataError: See `open_data`, `open_texts` and `open_labelled_texts`; or the network reads token ids and no
             tokenizer was given.
     """
-    from concertina.load import open_data, open_labelled_texts, open_texts
+    from concertina.load import open_labelled_texts, open_texts
     from concertina.load.sources import no_progress
 
     if core.example_inputs[0].is_floating_point():
         if options.tokenizer is not None:
             raise DataError("--tokenizer", asked="a network that reads numbers", allowed="networks that read token ids")
-        report = progress or no_progress
-        return open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=report)
+        return _labelled(text, core, progress or no_progress)
     tokenizer = options.tokenizer or _own_tokenizer(core)
     if tokenizer is None:
         raise DataError(f"{text!r} for a network that reads token ids", do="Give --tokenizer FILE, its tokenizer.json.")
@@ -88,6 +87,19 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
         return open_labelled_texts(text, tokenizer, max_tokens=most, class_names=core.class_names)
     length = core.example_inputs[0].shape[1] if core.task == LANGUAGE else None
     return open_texts(text, tokenizer, max_tokens=options.max_tokens or length, task=core.task)
+
+
+def _labelled(text: str, core: Core, report: Progress) -> TensorData:
+    """Return data for a network of some classes, labelled by those or by the classes that there were."""
+    from concertina.load import open_data
+
+    try:
+        return open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=report)
+    except DataError:
+        if not core.all_classes:
+            raise
+    whole = open_data(text, preprocess=core.preprocess, class_names=core.all_classes, progress=report)
+    return whole.for_classes(core.class_names)
 
 
 def _own_tokenizer(core: Core) -> str | None:

@@ -10,6 +10,7 @@ from torch import nn
 from concertina.family.evidence import Evidence
 from concertina.family.family import Family
 from concertina.family.persist import Opened, example_inputs, rebuild
+from concertina.family.subset import all_classes
 from concertina.load.zoo import ZOO
 from concertina.objective import AUGMENTATIONS
 from concertina.save import ByteSource, Manifest, open_artifact
@@ -59,6 +60,7 @@ def open(
         licence=manifest.licence,
         task=manifest.task,
         class_names=manifest.class_names,
+        all_classes=all_classes(manifest.provenance),
         preprocess=manifest.preprocess,
         augment=_augmentation(manifest),
         rewritten=manifest.architecture.rewritten,

@@ -97,12 +97,36 @@ class ArrayData(TensorData):
         """The labels, (n,) int64."""
         return self.tensors[1]
 
+    def for_classes(self, class_names: Sequence[str]) -> ArrayData:
+        """Return the samples of some classes, numbered anew; all others as the last where that is called "other".
+
+        Raises:
+            DataError: A class is not there, or has no samples.
+        """
+        wanted, there = tuple(class_names), self.class_names
+        if not wanted or not is_part(wanted, there):
+            raise DataError("classes of the data", asked=", ".join(wanted), allowed=", ".join(there))
+        numbers = [
+            wanted.index(name) if name in wanted else wanted.index(OTHER) if OTHER in wanted else -1 for name in there
+        ]
+        labels = torch.tensor(numbers)[self.labels]
+        kept = labels >= 0
+        if not bool(kept.any()):
+            raise DataError("classes of the data", asked=", ".join(wanted), allowed="classes with samples")
+        part = ArrayData([self.inputs[kept], labels[kept]], wanted)
+        part.source = f"{self.source}, classes {', '.join(wanted)}".removeprefix(", ")
+        return part
+
     @property
     def counts(self) -> dict[str, int]:
         """Samples per class, by class name (or number, where there are no names)."""
         size = max(len(self.class_names), int(self.labels.max()) + 1)
         names = self.class_names or tuple(map(str, range(size)))
         return dict(zip(names, torch.bincount(self.labels, minlength=size).tolist(), strict=True))
+
+
+OTHER = "other"
+"""Name of the class that stands for all classes not named."""
 
 
 def open_data(
@@ -119,7 +143,8 @@ def open_data(
             "zoo:digits"; with a selection after an at sign: "file.npz@part=calibration",
             "file.parquet@split=train", "zoo:digits@validation".
         preprocess: What raw inputs go through: `(raw * scale - mean) / std`.
-        class_names: Class names the labels must agree with; none to take those of the file.
+        class_names: Class names the labels must agree with; none to take those of the file. Where they are some of the
+            file's, only samples of those are taken; where the last is "other", all others are of that class.
         progress: Called with what is being done and the share done, 0 to 1.
 
     Raises:
@@ -127,17 +152,25 @@ def open_data(
             images differ in size; labels are no class numbers; a class has no samples; inputs are not finite.
     """
     raw = read(str(text), tuple(class_names), progress)
-    if class_names and raw.class_names and tuple(class_names) != raw.class_names:
+    wanted, there = tuple(class_names), raw.class_names
+    if wanted and there and wanted != there and not is_part(wanted, there):
         raise DataError(
-            f"class names of {str(text)!r} differ from the network's",
-            asked=", ".join(raw.class_names),
-            allowed=", ".join(class_names),
+            f"class names of {str(text)!r} differ from the network's", asked=", ".join(there), allowed=", ".join(wanted)
         )
-    names = raw.class_names or tuple(class_names)
-    data = ArrayData([prepare(raw, preprocess), torch.from_numpy(raw.labels)], names)
+    data = ArrayData([prepare(raw, preprocess), torch.from_numpy(raw.labels)], there or wanted)
     data.source = source_label(str(text))
     _check_classes_present(data, str(text))
-    return data
+    return data if wanted in ((), there) or not there else data.for_classes(wanted)
+
+
+def is_part(wanted: Sequence[str], there: Sequence[str]) -> bool:
+    """Return whether class names are some of others, the last of them maybe "other", which stands for the rest.
+
+    Example:
+        >>> is_part(["dog", "other"], ["cat", "dog", "bird"]), is_part(["dog", "fox"], ["cat", "dog", "bird"])
+        (True, False)
+    """
+    return set(wanted[:-1]) <= set(there) and (wanted[-1] in there or (wanted[-1] == OTHER and len(wanted) > 1))
 
 
 def source_label(text: str) -> str:

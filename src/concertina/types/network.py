@@ -65,6 +65,8 @@ class Core:
     """Name of the task the network was trained for."""
     class_names: tuple[str, ...] = ()
     """Class names in the order of the outputs, where the task has classes."""
+    all_classes: tuple[str, ...] = ()
+    """Class names of the whole network, where some were chosen of them; the labels of data may go by these."""
     preprocess: Preprocess = Preprocess()
     """What the network's inputs went through in training."""
     augment: str = "none"
