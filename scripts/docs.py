@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 GENERATED = ("index.md", "methods.md", "support.md")
 ROOMS = (
-    *("types", "errors", "registry", "load", "analyse", "objective", "score", "axes", "nest", "train", "measure"),
+    *("types", "errors", "registry", "load", "analyse", "objective", "score", "axes", "nest", "train", "measure", "audits"),
     *("save", "export", "search", "family", "report", "bench", "testing"),
 )
 NOTE = (

@@ -22,7 +22,7 @@ DECIDED = ("criterion", "order", "worth", "ignore", "groups", "outputs")
 """Options that shape a family: one that is there has its shape."""
 KEPT = ("criterion", "order", "rehearsal MACs", "worth", "kept whole", "declared by hand")
 """Facts of the provenance that stay true when a family is trained further."""
-EARLIER = "trained before"
+EARLIER, SEEN_EARLIER = "trained before", "training data before"
 
 
 def check_start(options: FitOptions, *, points_given: bool) -> None:
@@ -107,6 +107,8 @@ def facts_before(provenance: Mapping[str, str]) -> dict[str, str]:
         {'order': 'criterion', 'trained before': '80 steps of sandwich, seed 0'}
     """
     kept = {name: provenance[name] for name in KEPT if name in provenance}
+    seen = [provenance[name] for name in (SEEN_EARLIER, "training data") if name in provenance]
+    kept |= {SEEN_EARLIER: " | ".join(dict.fromkeys(seen))} if seen else {}
     if "recipe" not in provenance:
         return kept
     said = f"{provenance.get('training steps', '?')} steps of {provenance['recipe']}"
