@@ -49,7 +49,7 @@ def main() -> None:
     settings = {
         "artifact": artifact(NETWORK).name,
         "bounds": BOUNDS,
-        "points": [point.name for point in family.points],
+        "points": {point.name: point.spec.text for point in family.points},
         "promises asked together": "one class, one bound, all points",
         "summary": summary,
     }
@@ -80,9 +80,11 @@ def checked_on(answer: Answers, promise: Promise) -> tuple[Record, Record, Recor
 
 
 def labelled(record: Record, promise: Promise, method: str, data: TensorData) -> Record:
-    """Return a rate on the test part that says of which promise it is."""
-    scope = f"{promise.class_name}, {promise.point}, bound {promise.bound:g}, {method}, p >= {promise.threshold:.6g}"
-    return replace(record, metric=record.metric.removeprefix(PREFIX), scope=scope, data=data.fingerprint)
+    """Return a rate on the test part that says of which promise it is; in the place of a spec stands its point's name."""
+    scope = f"{promise.class_name}, bound {promise.bound:g}, {method}, p >= {promise.threshold:.6g}"
+    return replace(
+        record, spec=promise.point, metric=record.metric.removeprefix(PREFIX), scope=scope, data=data.fingerprint
+    )
 
 
 def summarised(checked: list[tuple[Promise, tuple[Record, Record, Record]]]) -> dict[str, object]:
