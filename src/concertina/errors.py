@@ -19,6 +19,7 @@ ConcertinaError
 ├── TrainingError           training that cannot go on (NaN loss)  (exit code 1)
 │   └── RankError           another process of the run has failed
 ├── ExportError             a file that computes something else    (exit code 1)
+├── BoundError              a stated bound that is not met         (exit code 1)
 ├── ResumeError             a checkpoint of another run            (exit code 2)
 └── StorageError            the disk refuses (no space, no right)  (exit code 2)
 """
@@ -153,6 +154,12 @@ class RankError(TrainingError):
 
 class ExportError(ConcertinaError):
     """A subnet cannot be exported, or the exported file does not compute what the subnet does."""
+
+    exit_code = 1
+
+
+class BoundError(ConcertinaError):
+    """A bound that was stated is not met, so what rests on it is not given."""
 
     exit_code = 1
 

@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from concertina.cli import bench, demo, export, extract, fit, inspect, measure, methods, report, search, specialize
+from concertina.cli import (
+    audit,
+    bench,
+    demo,
+    export,
+    extract,
+    fit,
+    inspect,
+    measure,
+    methods,
+    report,
+    search,
+    specialize,
+)
 from concertina.cli.launch import check_verb, is_first
 from concertina.cli.options import command, version
 from concertina.cli.outcome import reported
@@ -21,7 +34,7 @@ from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, search, specialize, extract, export, report, demo, bench, methods)
+VERBS = (inspect, fit, measure, audit, search, specialize, extract, export, report, demo, bench, methods)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 

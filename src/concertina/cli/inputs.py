@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from concertina.errors import DataError, InputError, LoadError, StorageError
+from concertina.errors import DataError, InputError, LoadError, PointError, StorageError, did_you_mean
 
 
 def fractions(text: str) -> tuple[float, ...]:
@@ -59,6 +59,22 @@ def names(text: str) -> tuple[str, ...]:
         (('p10', 'p50'), ())
     """
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def check_points(wanted: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse names of points that a file does not hold.
+
+    Args:
+        wanted: What was given as `--points`.
+        known: Names of the points that will be read.
+
+    Raises:
+        PointError: The text names the nearest and all there are.
+    """
+    for name in wanted:
+        if name not in known:
+            do = did_you_mean(name, known)
+            raise PointError("--points", asked=repr(name), allowed=", ".join(known), do=do)
 
 
 def data_path(text: str | None) -> Path | None:

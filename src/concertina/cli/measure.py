@@ -12,8 +12,8 @@ from concertina.cli.budgets import check_calls
 from concertina.cli.console import Console, Report, table
 from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.family_file import FamilyOptions, Reach, check_buildable, look, open_family
-from concertina.cli.inputs import check_data, names
-from concertina.errors import InputError, PointError, did_you_mean
+from concertina.cli.inputs import check_data, check_points, names
+from concertina.errors import InputError
 
 if TYPE_CHECKING:
     from concertina.family import Family
@@ -76,11 +76,7 @@ def check(options: Options) -> Reach:
         check_data(options.data)
         check_tokenizer(options)
     reach = look(options.file, options.upto)
-    known = [point.name for point in reach.here]
-    for name in names(options.points):
-        if name not in known:
-            do = did_you_mean(name, known)
-            raise PointError("--points", asked=repr(name), allowed=", ".join(known), do=do)
+    check_points(names(options.points), [point.name for point in reach.here])
     if options.save and len(reach.here) < len(reach.stored):
         raise InputError("--save", asked=f"with --upto {options.upto}", allowed="with all points of the file")
     if options.latency:

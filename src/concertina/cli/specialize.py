@@ -11,8 +11,8 @@ import typer
 
 from concertina.cli.console import Console, records_table
 from concertina.cli.facts import of_file
-from concertina.cli.family_file import check_buildable, look, open_family
-from concertina.cli.inputs import check_file, check_output
+from concertina.cli.family_file import check_buildable, look
+from concertina.cli.inputs import check_output
 from concertina.cli.options import Common
 from concertina.errors import InputError
 
@@ -31,28 +31,24 @@ class Options(Common):
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Family file to write.")]
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace the output when it is there already.")] = False
 
-    @property
-    def upto(self) -> None:
-        """The whole file is needed."""
-        return
-
 
 def run(options: Options) -> None:
     """Cut a family to some of its classes: the same sizes and channels, fewer outputs.
 
     No data is needed and nothing is trained: among the classes kept, every point answers as before.
     """
-    check_file(options.file)
     check_output(options.output, replace=options.yes, inputs=(options.file,))
     classes = [name.strip() for name in options.classes.split(",") if name.strip()]
     if not classes:
         raise InputError("--classes", asked=repr(options.classes), allowed="names of classes, such as cat,dog")
     reach = look(options.file, None)
     check_buildable(options, reach, f"family.for_classes({classes!r}).save({str(options.output)!r})")
+    import concertina as ct
+
     console = Console(options)
     with console.progress() as progress:
         progress("reading", 0.0)
-        family = open_family(options, reach)
+        family = ct.open(options.file)
         progress("cutting the head", 0.5)
         family.for_classes(classes, other=options.keep_other).save(options.output)
     data = of_file(options.output)

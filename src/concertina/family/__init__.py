@@ -1,5 +1,6 @@
 """What users hold: fit a family, open one, take any size of it."""
 
+from concertina.family.audits import Audited, AuditOptions, Checked
 from concertina.family.evidence import Evidence
 from concertina.family.factorizing import factorize
 from concertina.family.family import Family
@@ -7,13 +8,19 @@ from concertina.family.finish import measure_family
 from concertina.family.fit import DEFAULT_POINTS, fit, prepare
 from concertina.family.opening import open
 from concertina.family.outlook import Outlook, outlook
+from concertina.family.promises import PromiseOptions, Promises
 from concertina.family.rivals import measure_rivals
 
 __all__ = [
     "DEFAULT_POINTS",
+    "AuditOptions",
+    "Audited",
+    "Checked",
     "Evidence",
     "Family",
     "Outlook",
+    "PromiseOptions",
+    "Promises",
     "factorize",
     "fit",
     "measure_family",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from concertina.errors import PointError
 from concertina.family.calibrated import spec_within
@@ -11,6 +12,7 @@ from concertina.family.dial import Budget, here, largest_that_fits, one_budget, 
 from concertina.family.outputs import cut_name, cut_point
 from concertina.family.persist import Opened
 from concertina.nest import Supernet
+from concertina.nest.supernet import point_name
 from concertina.types import Point, SubnetSpec
 
 Asked = float | SubnetSpec | None
@@ -104,3 +106,27 @@ class Chooser:
         too_slow = min((point.macs for point in self.present if point.macs > chosen.macs), default=math.inf)
         between = [point for point in self.stored if chosen.macs < point.macs < too_slow]
         return here(between[0], self.present) if between else chosen
+
+
+def new_point(supernet: Supernet, stored: Sequence[Point], spec: SubnetSpec, position: int, name: str) -> Point:
+    """Return a subnet as an operating point to be; see `Family.keep`.
+
+    Args:
+        supernet: The family's subnets.
+        stored: All operating points there are.
+        spec: The subnet.
+        position: Its position on the growth order, -1 where it has none.
+        name: What to call it; by its share where that is empty.
+
+    Raises:
+        PointError: It is an operating point already, or the name is taken.
+    """
+    names = [point.name for point in stored]
+    known = next((point.name for point in stored if point.spec == spec), "")
+    if known:
+        raise PointError(f"this subnet is an operating point already: {known!r}")
+    point = supernet.point("", spec, position)
+    point = replace(point, name=name or (point_name(point.share, names) if position >= 0 else f"x-{spec.digest}"))
+    if point.name in names or not isinstance(point.name, str) or not point.name.isprintable():
+        raise PointError("name of a new point", asked=repr(name), allowed=f"any but {', '.join(names)}")
+    return point

@@ -23,7 +23,7 @@ DECIDED = ("criterion", "order", "worth", "ignore", "groups", "outputs")
 """Options that shape a family: one that is there has its shape."""
 KEPT = ("criterion", "order", "rehearsal MACs", "worth", "kept whole", "declared by hand", "factorised")
 """Facts of the provenance that stay true when a family is trained further."""
-EARLIER = "trained before"
+EARLIER, SEEN_EARLIER = "trained before", "training data before"
 
 
 def check_start(options: FitOptions, *, points_given: bool) -> None:
@@ -68,6 +68,9 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
             allowed=f"one that was made from this core ({core.fingerprint[:12]})",
             do="Give the network and the weights that the family was made from.",
         )
+    if family.core.class_names != core.class_names:
+        asked, allowed = "a family for other classes", "one for all classes of the core"
+        raise InputError("option start", asked=asked, allowed=allowed, do="Train first, then choose classes.")
     if any(dim.axis == "output" for dim in family.supernet.space.dims):
         raise InputError(
             "option start",
@@ -110,6 +113,8 @@ def facts_before(provenance: Mapping[str, str]) -> dict[str, str]:
         {'order': 'criterion', 'trained before': '80 steps of sandwich, seed 0'}
     """
     kept = {name: provenance[name] for name in KEPT if name in provenance}
+    seen = [provenance[name] for name in (SEEN_EARLIER, "training data") if name in provenance]
+    kept |= {SEEN_EARLIER: " | ".join(dict.fromkeys(seen))} if seen else {}
     if "recipe" not in provenance:
         return kept
     said = f"{provenance.get('training steps', '?')} steps of {provenance['recipe']}"

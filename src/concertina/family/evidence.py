@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import nn
 
+from concertina.load.data import TensorData
 from concertina.nest import Supernet
 from concertina.objective.base import Task
 from concertina.types import Core, Point, Record
@@ -64,6 +65,19 @@ class Measurable(Protocol):
 
     def add_records(self, records: Sequence[Record]) -> None:
         """Add Records."""
+
+
+def core_predictions_on(family: Measurable, data: TensorData, new: Sequence[Record] = ()) -> tuple[int, ...] | None:
+    """Return the core's predicted classes on this data, in its order; None where they are not known.
+
+    Args:
+        family: The family.
+        data: The data.
+        new: Records that have just been measured and are not the family's yet.
+    """
+    known = family.evidence.core_predictions
+    measured_on = [record.data for record in (*family.records, *new) if record.spec == CORE]
+    return known if measured_on[-1:] == [data.fingerprint] and len(known) == len(data) else None
 
 
 def core_figures(points: Sequence[Point], records: Sequence[Record]) -> dict[str, float]:

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import nn
 
-from concertina.errors import InputError, PointError
-from concertina.export import (
-    EAGER,
-    EXPORTERS,
-    Exported,
-    Extracted,
-    RealInputs,
-    SharedExport,
-    export_point,
-    export_points,
-    extract,
-)
-from concertina.family import hub
+from concertina.errors import PointError
+from concertina.export import EAGER, Exported, Extracted, SharedExport
+from concertina.family.audits import Audited, AuditOptions, audit_family
 from concertina.family.calibrated import Calibrated, CalibratedSubnet, calibrated_subnet
-from concertina.family.choosing import Asked, Chooser
+from concertina.family.choosing import Asked, Chooser, new_point
 from concertina.family.dial import Budget, point_called
 from concertina.family.evidence import Evidence, core_figures
 from concertina.family.finish import measure_family
 from concertina.family.given import filled, say_missing_classes, taken
-from concertina.family.latencies import known_latencies, point_latencies
+from concertina.family.latencies import latencies_here
 from concertina.family.outputs import cut_name, cut_view, task_for
 from concertina.family.persist import Opened, save_family
 from concertina.family.points import Points
+from concertina.family.promises import PromiseOptions, Promises, held_promises, promise_family
+from concertina.family.published import Published
 from concertina.family.remarks import remarks
-from concertina.family.runtimes import facts_of, real_inputs, timed_points, to_export
-from concertina.measure.latency import setting
+from concertina.family.runtimes import exported, exported_together, extracted, timed_points
+from concertina.family.subset import for_classes
 from concertina.nest import Gathered, Supernet
-from concertina.nest.supernet import point_name
 from concertina.objective.base import Task
 from concertina.save import WriteReport
 from concertina.train import Reporter
 from concertina.types import Core, Graph, Point, Record, SubnetSpec
 
-log = logging.getLogger("concertina")
 
-
-class Family:
+class Family(Published):
     """A core and all its subnets, switched by moving along the growth order.
 
     Made by `fit` or `open`. `at` gives subnets: ordinary modules whose tensors are views of one storage.
@@ -152,14 +139,7 @@ class Family:
             BudgetError, SpecError, DataError: As `at`.
         """
         spec, position = self._chooser.spec(share, budget)
-        names = [point.name for point in self._chooser.stored]
-        known = next((point.name for point in self._chooser.stored if point.spec == spec), "")
-        if known:
-            raise PointError(f"this subnet is an operating point already: {known!r}")
-        point = self.supernet.point("", spec, position)
-        point = replace(point, name=name or (point_name(point.share, names) if position >= 0 else f"x-{spec.digest}"))
-        if point.name in names or not isinstance(point.name, str) or not point.name.isprintable():
-            raise PointError("name of a new point", asked=repr(name), allowed=f"any but {', '.join(names)}")
+        point = new_point(self.supernet, self._chooser.stored, spec, position, name)
         made = self._calibrate(spec, calibrate)
         with self._lock:
             self.supernet.add(point, made.private)
@@ -208,22 +188,72 @@ class Family:
         say_missing_classes(held, core or self.core, "the data measured on")
         return measure_family(self, core, held, points=points, progress=progress)
 
+    def audit(self, data: Any, **options: Unpack[AuditOptions]) -> Audited:
+        """Audit points of a classifier on data it was not trained on, each against the core; keep the Records.
+
+        Args:
+            data: Held-out labelled data, as `fit` takes it.
+            **options: See `AuditOptions`: audits=("recall", "calibration"), bounds=("recall[cat]>=0.8",), points=,
+                core=, progress=.
+
+        Returns:
+            The Records, and for every bound and point whether it is met.
+
+        Raises:
+            DataError: The data does not fit, names other classes, or is what the family was trained on.
+            InputError: The family is of no classifier, the core is another one, or a bound is none.
+            UnknownNameError, PointError: There is no such audit, figure, class or point.
+        """
+        return audit_family(self, data, **options)
+
+    def promise(self, bounds: Mapping[str, float], data: Any, **options: Unpack[PromiseOptions]) -> Promises:
+        """Bound the false-negative rates of classes: say "cat" wherever its probability reaches a threshold found here.
+
+        Args:
+            bounds: Class name -> largest false-negative rate, such as {"cat": 0.02}.
+            data: Labelled data that training has not seen, drawn as new data will be.
+            **options: See `PromiseOptions`: min_precision=0.3, method="binomial", points=, progress=.
+
+        Returns:
+            One for each point and class; what was refused says why. Those given are kept, see `promises`.
+
+        Raises:
+            BoundError: The precision of all of them would lie under its floor.
+            DataError: There are too few samples of a class (the text says how many it takes), or as `audit`.
+            InputError, UnknownNameError, PointError: As `audit`.
+        """
+        return promise_family(self, bounds, data, **options)
+
+    @property
+    def promises(self) -> Promises:
+        """What is promised of the points; `promises.decide(logits, "p50")` says which protected classes are found."""
+        return held_promises(self)
+
+    def for_classes(self, classes: Sequence[str], *, other: bool = False) -> Family:
+        """Return a family of its own for some of the classes: the same points, channels and answers, fewer outputs.
+
+        Nothing is trained and no data is needed: among the classes kept every point answers as before. Figures are not
+        taken over; `measure` tells them anew.
+
+        Args:
+            classes: Names of the classes, in the order of the new outputs.
+            other: Whether there is one more output, called "other", for all other classes together: in a softmax it
+                has the sum of their probabilities.
+
+        Raises:
+            InputError: A class is unknown, too few or too many are asked for, the family is no classifier, is here in
+                part only, or was cut to classes before.
+            AnalysisError: No layer was found that makes the classes.
+        """
+        return for_classes(self, classes, other=other)
+
     def latencies_ms(self, *, batch: int = 1, threads: int | None = None) -> dict[str, float]:
         """Return point name -> median milliseconds of one call on this machine; measured where no sound Record has it.
 
         Figures that are marked "unresolved" (the machine was too busy) are measured again, once, and then given with a
         warning.
         """
-        threads = threads or torch.get_num_threads()
-        wanted, points = setting(batch, threads), self._present
-        known = known_latencies(self.records, wanted)
-        if wanted in self._timed:
-            known |= known_latencies(self.records, wanted, rough=True)
-        if any(point.spec.text not in known for point in points):
-            log.warning("measuring the latency of %d points on this machine (%s)", len(points), wanted)
-            self.measure_latency(batch=batch, threads=threads)
-            self._timed.add(wanted)
-        return point_latencies(points, self.records, wanted)
+        return latencies_here(self, batch, threads or torch.get_num_threads(), self._timed)
 
     def measure_latency(
         self, *, batch: int = 1, threads: int | None = None, time_limit_s: float = 20.0, runtime: str = EAGER
@@ -261,15 +291,7 @@ class Family:
             StorageError: The disk refuses, or the folder holds other files.
             BudgetError, PointError: As `choose`.
         """
-        point = self.choose(share, **budget)
-        return extract(
-            self.view(point.name),
-            self.core.example_inputs,
-            Path(folder),
-            space=self.supernet.space,
-            point=point,
-            facts=facts_of(self.core),
-        )
+        return extracted(self, self.choose(share, **budget), Path(folder))
 
     def export(
         self, path: str | Path, share: Asked = None, *, to: str = "onnx", data: Any = None, **budget: Unpack[Budget]
@@ -288,16 +310,11 @@ class Family:
             ExportError: The network cannot be exported, or the file computes something else; nothing is written then.
             BudgetError, PointError, StorageError: As `extract`.
         """
-        path, suffix = Path(path), EXPORTERS.get(to).suffix
-        if path.suffix != suffix:
-            raise InputError("file to export to", asked=repr(path.name), allowed=f"a name that ends in {suffix}")
-        point = self.choose(share, **budget)
-        return export_point(to, to_export(self, point), path, self._real_inputs(data))
+        return exported(self, lambda: self.choose(share, **budget), Path(path), to, data)
 
     def export_all(self, folder: str | Path, *, data: Any = None, progress: Reporter | None = None) -> SharedExport:
         """Write all points as small ONNX graphs over one file of weights; arguments and errors as for `export`."""
-        points = [to_export(self, point) for point in self.points]
-        return export_points(points, Path(folder), self._real_inputs(data), progress)[0]
+        return exported_together(self, Path(folder), data, progress)
 
     def save(self, path: str | Path) -> WriteReport:
         """Write the family to one file, whole or not at all.
@@ -317,46 +334,6 @@ class Family:
             core_predictions=self.evidence.core_predictions,
             provenance=self.evidence.provenance,
         )
-
-    def save_pretrained(self, folder: str | Path, *, title: str = "") -> tuple[Path, ...]:
-        """Write the family's file and a model card (README.md) into a folder; return the files written.
-
-        Args:
-            folder: The folder, made where it is missing; other files in it are left alone.
-            title: Heading of the card; the source of the network when left out.
-
-        Raises:
-            StorageError, PointError, InputError: As `save`.
-        """
-        return hub.save_folder(self, Path(folder), title=title)
-
-    def push_to_hub(self, repo_id: str, *, commit_message: str = "Upload a Concertina family", **options: Any) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face hub, and return the address.
-
-        Args:
-            repo_id: Name on the hub, "org/name"; made where it is missing.
-            commit_message: What to call the change.
-            **options: private=True for a page that others do not see; token= for another account.
-
-        Raises:
-            ExtraError: huggingface_hub is not installed.
-            StorageError: The hub refuses.
-        """
-        return hub.push(self, repo_id, commit_message, options)
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, **options: Any) -> Family:
-        """Open the family in a folder that `save_pretrained` wrote, or on the hub.
-
-        Args:
-            source: The folder, or "org/name".
-            **options: As for `concertina.open`: module=, upto=, reserve=, sha256=.
-
-        Raises:
-            LoadError: There is no family of that name.
-            FormatError: The file is damaged, hostile, cut, or of another version.
-        """
-        return hub.open_folder(source, options)
 
     def grow(self, upto: str | float | None = None) -> Points:
         """Read more of the file this family was opened from; views handed out before stay valid.
@@ -387,9 +364,6 @@ class Family:
     def _calibrate(self, spec: SubnetSpec, source: Any) -> CalibratedSubnet:
         data = filled(taken(source, self.core, self.task, labels=False), self.core, self.task)
         return self._calibrated.get(spec, data, lambda: calibrated_subnet(self.supernet, spec, self.task, data))
-
-    def _real_inputs(self, data: Any) -> RealInputs | None:
-        return None if data is None else real_inputs(self, taken(data, self.core, self.task))
 
     def __repr__(self) -> str:
         listed = ", ".join(f"{point.name} {point.macs:,} MACs" for point in self._present)

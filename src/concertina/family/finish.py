@@ -10,7 +10,7 @@ from torch import Tensor
 
 from concertina.errors import DataError
 from concertina.family.dial import point_called
-from concertina.family.evidence import CORE, Measurable
+from concertina.family.evidence import CORE, Measurable, core_predictions_on
 from concertina.load.data import TensorData, batches, check_fits
 from concertina.measure.quality import Quality, churn, evaluate
 from concertina.nest import Supernet
@@ -109,9 +109,8 @@ def measure_family(
 
 def _churn_of(family: Measurable, quality: Quality, new: Sequence[Record], data: TensorData) -> list[Record]:
     """Return a point's churn against the core where the core's predictions on this data are known."""
-    reference = family.evidence.core_predictions
-    measured_on = [r.data for r in (*family.records, *new) if r.spec == CORE]
-    if measured_on[-1:] != [data.fingerprint] or "prediction" not in quality.rows or len(reference) != len(data):
+    reference = core_predictions_on(family, data, new)
+    if reference is None or "prediction" not in quality.rows:
         return []
     return [
         churn(

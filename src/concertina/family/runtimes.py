@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,11 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concertina.errors import UnknownNameError
-from concertina.export import EAGER, EXPORTERS, RealInputs, ToExport, export_point, runtimes
+from concertina.errors import InputError, UnknownNameError
+from concertina.export import (
+    EAGER,
+    EXPORTERS,
+    Exported,
+    Extracted,
+    RealInputs,
+    SharedExport,
+    ToExport,
+    export_point,
+    export_points,
+    extract,
+    runtimes,
+)
 from concertina.family.evidence import Measurable
+from concertina.family.given import taken
 from concertina.load.data import TensorData
 from concertina.measure.latency import Runner, latency, module_runner
+from concertina.train import Reporter
 from concertina.types import Core, Point, Record
 
 CLASSIFICATION = "classification"
@@ -31,6 +45,38 @@ def to_export(family: Measurable, point: Point) -> ToExport:
         **{name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts_of(family.core).items()},
     }
     return ToExport(point.name, family.view(point.name), family.core.example_inputs, facts)
+
+
+def extracted(family: Measurable, point: Point, folder: Path) -> Extracted:
+    """Write one point as usual files; see `Family.extract`."""
+    module, inputs = family.view(point.name), family.core.example_inputs
+    return extract(module, inputs, folder, space=family.supernet.space, point=point, facts=facts_of(family.core))
+
+
+def exported(family: Measurable, choose: Callable[[], Point], path: Path, to: str, data: Any) -> Exported:
+    """Write one point as a file of another runtime; see `Family.export`.
+
+    Args:
+        family: The family.
+        choose: Gives the point, once the file's name is seen to fit.
+        path: The file.
+        to: Name of the exporter.
+        data: Real inputs to compare on too; None for none.
+    """
+    suffix = EXPORTERS.get(to).suffix
+    if path.suffix != suffix:
+        raise InputError("file to export to", asked=repr(path.name), allowed=f"a name that ends in {suffix}")
+    return export_point(to, to_export(family, choose()), path, _given_inputs(family, data))
+
+
+def exported_together(family: Measurable, folder: Path, data: Any, progress: Reporter | None) -> SharedExport:
+    """Write all points as graphs over one file of weights; see `Family.export_all`."""
+    points = [to_export(family, point) for point in family.points]
+    return export_points(points, folder, _given_inputs(family, data), progress)[0]
+
+
+def _given_inputs(family: Measurable, data: Any) -> RealInputs | None:
+    return None if data is None else real_inputs(family, taken(data, family.core, family.task))
 
 
 def facts_of(core: Core) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""Order statistics of measured times, and the interval of a paired difference."""
+"""Order statistics of measured times, the interval of a paired difference, and exact bounds of a share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
 
 from concertina.errors import InputError
 from concertina.objective.intervals import Z95
@@ -87,3 +91,51 @@ def paired_interval(only_first: int, only_second: int, n: int) -> tuple[float, f
     centre, measured = first - second, (only_first - only_second) / n
     half = Z95 * math.sqrt((first + second - centre * centre) / (n + 2))
     return max(-1.0, min(measured, centre - half)), min(1.0, max(measured, centre + half))
+
+
+def binomial_cdf(n: int, share: float, upto: int) -> Tensor:
+    """Return the chances of at most 0, 1, ... `upto` successes in `n` independent tries, (upto + 1,) float64.
+
+    Args:
+        n: Tries.
+        share: Chance of success in one, above 0 and below 1.
+        upto: The last count, 0 to n.
+
+    Example:
+        >>> [round(chance, 6) for chance in binomial_cdf(2, 0.5, 2).tolist()]
+        [0.25, 0.75, 1.0]
+    """
+    counts = torch.arange(upto + 1, dtype=torch.float64)
+    ways = math.lgamma(n + 1) - torch.lgamma(counts + 1) - torch.lgamma(n - counts + 1)
+    terms = (ways + counts * math.log(share) + (n - counts) * math.log1p(-share)).exp()
+    return terms.cumsum(0).clamp(max=1.0)
+
+
+@lru_cache(maxsize=4096)
+def share_at_most(successes: int, n: int, risk: float) -> float:
+    """Return the exact one-sided upper bound of a share: it lies above the true share but for a chance of `risk`.
+
+    Args:
+        successes: How many of `n`.
+        n: Independent tries, 1 or more.
+        risk: Chance that the bound does not hold, above 0 and below 1.
+
+    Raises:
+        InputError: The counts or the risk are out of range.
+
+    Source: Clopper & Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the binomial".
+
+    Example:
+        >>> round(share_at_most(0, 59, 0.05), 4)
+        0.0495
+    """
+    if not 0 <= successes <= n or n < 1 or not 0 < risk < 1:
+        raise InputError("bound of a share", asked=f"{successes} of {n}, risk {risk:g}", allowed="counts, risk in 0-1")
+    if successes == n:
+        return 1.0
+    low, high = successes / n, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = float(binomial_cdf(n, middle, successes)[-1]) > risk if 0 < middle < 1 else middle <= 0
+        low, high = (middle, high) if above else (low, middle)
+    return high

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concertina.analyse.rewriting import WAYS
+from concertina.audits import AUDITS, GUARANTEES
 from concertina.axes import AXES
 from concertina.bench import THEMES
 from concertina.export import EXPORTERS
@@ -20,4 +21,4 @@ from concertina.train import RECIPES
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
     trained = (ZOO, LIBRARIES, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, WAYS, AXES, RECIPES)
-    return (*trained, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)
+    return (*trained, AUDITS, GUARANTEES, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)

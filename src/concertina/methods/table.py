@@ -39,6 +39,8 @@ VERBS: Mapping[str, str] = {
     "criterion": "fit",
     "axis": "fit",
     "recipe": "fit",
+    "audit": "audit",
+    "promise method": "audit",
     "exporter": "export",
 }
 """Kind of registry -> the command-line verb that uses its parts."""

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from concertina.report import wording
+from concertina.report.audited import (
+    audit_data,
+    audit_tables,
+    audited_records,
+    data_promises,
+    promise_notes,
+    promise_table,
+)
 from concertina.report.figures import ReportData, Row, rows
-from concertina.report.origins import measured_on, origins
+from concertina.report.origins import in_words, measured_on, origins
 from concertina.report.render import render
 
 MAX_RIGID = 30
@@ -51,6 +59,7 @@ def _front_matter(data: ReportData) -> str:
 def _context(data: ReportData) -> Mapping[str, Any]:
     found = rows(data)
     figures = data.figures
+    promises = data_promises(data)
     rigid = [(group.name, group.rigid) for group in data.groups if group.rigid]
     return {
         "title": data.title,
@@ -61,6 +70,11 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "has_worst": any(row.worst for row in found),
         "baselines": _comparison(data),
         "measured": _measured(data, found),
+        "promises": promise_table(promises) if promises else None,
+        "promise_notes": promise_notes(promises),
+        "promised_on": [in_words(data, each) for each in dict.fromkeys(promise.data for promise in promises)],
+        "audits": audit_tables(data.points, audited_records(data)).overall if audit_data(data) else None,
+        "audited_on": in_words(data, audit_data(data)),
         "missing": missing(data),
         "rigid": rigid[:MAX_RIGID],
         "rigid_hidden": len(rigid) - len(rigid[:MAX_RIGID]),

@@ -13,7 +13,9 @@ from concertina.types import Block, Group, Point, Record
 CORE = "core"
 """What records of the core itself have for a spec."""
 _MARKS = ("ungated", "unresolved")
-_NO_HEADLINES = ("loss", "worst_class_recall", "latency", "recall", "macs", "params", "size_bytes", "churn")
+_COSTS = ("latency", "macs", "params", "size_bytes")
+_AUDITED = ("worst_", "recall", "churn", "changed_", "broken_", "ece", "temperature", "auc", "macro_auc", "promise_")
+_NO_HEADLINES = ("loss", *_COSTS, *_AUDITED)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def origins(data: ReportData) -> list[tuple[str, list[str]]]:
     found = {
         "machine": [r.machine for r in data.records],
         "versions": [r.versions for r in data.records],
-        "data fingerprint": [_in_words(data, r.data) for r in data.records],
+        "data fingerprint": [in_words(data, r.data) for r in data.records],
         "seeds": [str(r.seed) for r in data.records if r.seed is not None],
     }
     distinct = {label: [text for text in dict.fromkeys(texts) if text] for label, texts in found.items()}
@@ -35,7 +35,12 @@ def measured_on(data: ReportData) -> str:
     return data.provenance.get(data_key(data.figures.data), "")
 
 
-def _in_words(data: ReportData, fingerprint: str) -> str:
-    """Return a fingerprint, after the words that the provenance has for it."""
+def in_words(data: ReportData, fingerprint: str) -> str:
+    """Return a fingerprint, after the words that the provenance has for it.
+
+    Args:
+        data: What the report is made from.
+        fingerprint: `Record.data`; "" gives "".
+    """
     words = data.provenance.get(data_key(fingerprint), "") if fingerprint else ""
     return f"{words} ({fingerprint})" if words else fingerprint

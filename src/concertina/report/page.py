@@ -8,8 +8,16 @@ from typing import Any
 from markupsafe import Markup
 
 from concertina.report import wording
+from concertina.report.audited import (
+    audit_data,
+    audit_tables,
+    audited_records,
+    data_promises,
+    promise_notes,
+    promise_table,
+)
 from concertina.report.figures import ReportData, rows
-from concertina.report.origins import measured_on, origins
+from concertina.report.origins import in_words, measured_on, origins
 from concertina.report.plots import pareto_svg
 from concertina.report.recalls import recall_table
 from concertina.report.render import render
@@ -17,6 +25,7 @@ from concertina.report.render import render
 MAX_GROUPS = 120
 """Groups and blocks listed; more are counted."""
 MAX_PROVENANCE = 60
+MAX_PROMISES = 100
 
 
 def page(data: ReportData) -> str:
@@ -34,7 +43,7 @@ def _finalize(value: Any) -> Any:
 
 
 def _context(data: ReportData) -> Mapping[str, Any]:
-    found = rows(data)
+    found, promises = rows(data), data_promises(data)
     listed = [(group.name, "units", group.units, group.rigid) for group in data.groups]
     listed += [(block.path, "block", 1, block.rigid) for block in data.blocks]
     listed.sort(key=lambda item: bool(item[3]))
@@ -50,6 +59,12 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "narrow": Markup(pareto_svg(data, width=360, height=320, prefix="narrow")),
         "baselines": list(data.baselines),
         "recalls": recall_table(data, found),
+        "promises": promise_table(promises[:MAX_PROMISES]) if promises else None,
+        "promise_notes": promise_notes(promises),
+        "promised_on": [in_words(data, each) for each in dict.fromkeys(promise.data for promise in promises)],
+        "promises_hidden": max(0, len(promises) - MAX_PROMISES),
+        "audits": audit_tables(data.points, audited_records(data)).overall if audit_data(data) else None,
+        "audited_on": in_words(data, audit_data(data)),
         "parts": listed[:MAX_GROUPS],
         "parts_hidden": len(listed) - len(listed[:MAX_GROUPS]),
         "elastic": sum(not item[3] for item in listed),
