@@ -152,7 +152,7 @@ def encoder(case: Case) -> Iterator[tuple[str, Record]]:
     """Yield (what, figure) of the encoder with an equal share of every rank, without training."""
     whole = case.costs(case.core.module).full()
     for kind, data in (("plain", None), ("outputs", case.train)):
-        core = ct.factorize(case.core, data)
+        core = ct.factorize(case.core, data, layers=["encoder"], energy=0.0)
         for share in SHARES:
             module, what = truncated(core, share), f"linear, {kind}, equal, {share:g}"
             yield what, case.score(module)

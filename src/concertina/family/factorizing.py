@@ -20,6 +20,8 @@ from concertina.types import Core
 log = logging.getLogger("concertina")
 
 BATCH = 64
+ENERGY = 0.6
+"""Least share of a layer's energy that must stay, unless said."""
 
 
 class FactorOptions(TypedDict, total=False):
@@ -30,7 +32,7 @@ class FactorOptions(TypedDict, total=False):
     conv: str
     """How convolutions are written: "spatial" (columns, then rows: the default) or "channel" (filters, then 1x1)."""
     energy: float
-    """Least share of a layer's energy that must stay; layers that would keep less are left alone. 0 unless said."""
+    """Least share of a layer's energy that must stay; layers that would keep less are left alone. 0.6 unless said."""
     tables: float
     """Share of their values to which embedding tables fall, in groups of words by frequency, which data tells; 0, the
     default, leaves them alone."""
@@ -53,7 +55,7 @@ def factorize(core: Core, data: Any = None, **options: Unpack[FactorOptions]) ->
         core: The network; it is copied.
         data: Data as `fit` takes it, with or without labels: what a rank is worth then counts in outputs on some of its
             samples. Without data it counts in weights, which keeps less.
-        **options: See `FactorOptions`: layers=, conv="spatial", energy=0, tables=0, samples=512, seed=0, task=.
+        **options: See `FactorOptions`: layers=, conv="spatial", energy=0.6, tables=0, samples=512, seed=0, task=.
 
     Raises:
         InputError: No such option, layer or way, or a share is out of range.
@@ -87,7 +89,7 @@ def factorize(core: Core, data: Any = None, **options: Unpack[FactorOptions]) ->
         with_split_attention(core),
         layers=options.get("layers", ()),
         conv=options.get("conv", "spatial"),
-        energy=options.get("energy", 0.0),
+        energy=options.get("energy", ENERGY),
         tables=options.get("tables", 0.0),
         batches=inputs,
     )
