@@ -80,7 +80,7 @@ def checked_on(answer: Answers, promise: Promise) -> tuple[Record, Record, Recor
 
 
 def labelled(record: Record, promise: Promise, method: str, data: TensorData) -> Record:
-    """Return a rate on the test part that says of which promise it is; in the place of a spec stands its point's name."""
+    """Return a rate on the test part that says of which promise it is; its point's name stands for the spec."""
     scope = f"{promise.class_name}, bound {promise.bound:g}, {method}, p >= {promise.threshold:.6g}"
     return replace(
         record, spec=promise.point, metric=record.metric.removeprefix(PREFIX), scope=scope, data=data.fingerprint

@@ -6,6 +6,7 @@ import copy
 import logging
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from concertina.family import Evidence
 from concertina.family.continued import facts_before
 from concertina.family.held_out import held_out
 from concertina.load.data import ArrayData
+from concertina.measure.promise import curve_of
 from concertina.objective import Similarity
 from concertina.report import card, report_data
 
@@ -48,6 +50,9 @@ def test_promises_are_kept_in_the_file_and_decide_after_it_is_opened(family: ct.
     again = ct.open(tmp_path / "family.concertina")
     assert again.promises == given
     assert again.promises[0].data == data.fingerprint
+    missed, alarms = zip(*curve_of(again.records, again.promises[0]), strict=True)
+    assert (missed[0], missed[-1]) == (0.0, 0.3)
+    assert all(later <= earlier for earlier, later in pairwise(alarms))
     assert again.evidence.provenance[f"data {data.fingerprint[:12]}"]
     with torch.no_grad():
         logits = again.at(0.5)(data.inputs)

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.report.samples import HOSTILE, family, spec
+from tests.report.samples import HOSTILE, family, recall, spec
 from tests.report.test_page import Reader, assert_is_harmless
 
 from concertina.measure.answers import Answers
-from concertina.measure.promise import Promise, rates_at
+from concertina.measure.promise import CURVE, Promise, curve_of, curve_records, rates_at
 from concertina.report import ReportData, card, page
 from concertina.report.audited import audit_data, audit_tables, data_promises, promise_notes, promise_table
 from concertina.report.card import missing
+from concertina.report.figures import rows
+from concertina.report.hurt import hurt_classes
+from concertina.report.tradeoff import tradeoff_svgs
 from concertina.types import Record
 
 
@@ -29,6 +32,17 @@ def promised(names: tuple[str, ...] = ("cat",), confidence: float = 0.95) -> Rep
     made = [promise(place, name, confidence) for place in (1, 0) for name in names]
     records = [*data.records, *(record for one in made for record in one.records())]
     return replace(data, records=records, provenance={"data d9": "cells.npz"})
+
+
+def with_curves(name: str = "cat") -> ReportData:
+    """Return a family with promises whose alternatives were kept."""
+    data = promised((name,))
+    curves = []
+    for place in (0, 1):
+        logits = torch.randn(200, 2, generator=torch.Generator().manual_seed(place), dtype=torch.float64)
+        answers = Answers(spec(place).text, logits, torch.arange(200) % 2, (name, "other"))
+        curves += [replace(record, data="d9") for record in curve_records(answers, 0)]
+    return replace(data, records=[*curves, *data.records])
 
 
 def audited() -> ReportData:
@@ -113,9 +127,39 @@ def test_what_was_refused_says_why() -> None:
     assert promise_notes([refused]) == ["cat at p0 is refused: precision would be 0.2, under the floor of 0.3."]
 
 
+def test_a_protected_class_is_drawn_with_the_promised_threshold_marked() -> None:
+    data = with_curves()
+    curve = curve_of(data.records, data_promises(data)[0])
+    assert [missed for missed, _ in curve] == list(CURVE)
+    assert [alarms for _, alarms in curve] == sorted((alarms for _, alarms in curve), reverse=True)
+    ((name, svg),) = tradeoff_svgs(data, data_promises(data))
+    assert name == "cat"
+    assert svg.count("<polyline") == 2
+    read = assert_is_harmless(page(data))
+    assert "What fewer misses of cat cost" in read.text
+    assert "p10: 2" in read.text
+    assert "fewer misses" not in assert_is_harmless(page(promised())).text
+
+
+def test_classes_that_lose_most_stand_first_and_those_that_gain_not_at_all() -> None:
+    data = family(shares=(0.5, 1.0), classes=("cat", "dog", "cow"))
+    values = {("cat", 0): 0.9, ("cat", 1): 0.95, ("dog", 0): 0.5, ("dog", 1): 0.9, ("cow", 0): 0.8, ("cow", 1): 0.7}
+    others = [record for record in data.records if record.metric != "recall"]
+    data = replace(data, records=[*others, *(recall(place, name, value) for (name, place), value in values.items())])
+    found = hurt_classes(data, rows(data))
+    assert [(one.name, one.lost, [bar.percent for bar in one.bars]) for one in found] == [
+        ("dog", "40.0", [50, 90]),
+        ("cat", "5.0", [90, 95]),
+    ]
+    text = page(data)
+    assert "Classes that shrinking hurts most" in text
+    assert 'style="width:50%"' in text
+    assert [one.name for one in hurt_classes(data, rows(data), limit=1)] == ["dog"]
+
+
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name])
 def test_hostile_class_names_are_no_markup(name: str) -> None:
-    data = promised((name,))
+    data = with_curves(name)
     assert_is_harmless(page(data))
     body = card(data).split("---\n", 2)[2]
     rows = [line for line in body.splitlines() if line.startswith("| p") and "0.25 |" in line]

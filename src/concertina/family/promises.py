@@ -17,9 +17,17 @@ from concertina.family.held_out import answered, check_classifier, chosen, class
 from concertina.load.data import TensorData
 from concertina.measure.answers import Answers
 from concertina.measure.machine import versions
-from concertina.measure.promise import PRECISION, Promise, found_classes, promises_of, rates_at, threshold_for
+from concertina.measure.promise import (
+    PRECISION,
+    Promise,
+    curve_records,
+    found_classes,
+    promises_of,
+    rates_at,
+    threshold_for,
+)
 from concertina.train import Reporter
-from concertina.types import Point
+from concertina.types import Point, Record
 
 log = logging.getLogger("concertina")
 
@@ -96,19 +104,23 @@ def promise_family(
     guarantee, floors = GUARANTEES.get(method)(), _floors(min_precision, bounds)
     data = held_out(family, source)
     wanted = chosen(family, points)
-    statements, made = len(bounds) * len(wanted), []
+    statements = len(bounds) * len(wanted)
+    made: list[Promise] = []
+    curves: list[Record] = []
     for point, answer in zip(wanted, answered(family, data, wanted, "promising", progress), strict=True):
         _check_samples(answer, bounds, guarantee, statements)
         for name, bound in bounds.items():
             asked = (name, float(bound), floors[name])
             made.append(_of_data(promise_at(point, answer, asked, guarantee, statements), data))
+            curves += [] if made[-1].refused else curve_records(answer, made[-1].place)
     given = [promise for promise in made if not promise.refused]
     if not given:
         raise BoundError("no promise can be given", asked=_best(made), do="Lower the floor or loosen the bound.")
     for promise in made:
         if promise.refused:
             log.warning("nothing is promised of class %r at %r: %s", promise.class_name, promise.point, promise.refused)
-    keep(family, [record for promise in given for record in promise.records()], data)
+    curves = [replace(record, data=data.fingerprint, versions=versions()) for record in curves]
+    keep(family, [*curves, *(record for promise in given for record in promise.records())], data)
     return Promises(made)
 
 

@@ -15,6 +15,9 @@ from concertina.types import Point, Record
 PREFIX = "promise_"
 """How the metrics of all Records of promises begin."""
 MISSED, ALARMS, PRECISION = (f"{PREFIX}{name}" for name in ("false_negative_rate", "false_positive_rate", "precision"))
+_AT = f"{PREFIX}false_positive_rate_at_"
+CURVE = (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
+"""Shares of a class missed at which its false alarms are kept, to see a promise beside its alternatives."""
 _FACTS = ("threshold", "bound", "confidence", "statements", "min_precision")
 _UNITS = {"threshold": "probability", "statements": "promises"}
 
@@ -109,6 +112,45 @@ def rates_at(answers: Answers, place: int, threshold: float) -> tuple[Record, Re
         share = part / n if n else nothing
         made.append(Record(answers.spec, metric, share, "share", n, low, high, scope=answers.class_names[place]))
     return made[0], made[1], made[2]
+
+
+def curve_records(answers: Answers, place: int) -> list[Record]:
+    """Return what fewer misses of a class would cost: its false-positive rate where so many are missed.
+
+    Args:
+        answers: What the network answered; the class and another have samples.
+        place: Number of the class.
+
+    Returns:
+        A Record for each share of `CURVE`, with Wilson's interval; the threshold is that quantile of the own scores.
+    """
+    own = answers.labels == place
+    scores = answers.probabilities[:, place]
+    mine = scores[own].sort().values
+    made = []
+    for missed in CURVE:
+        threshold = mine[min(len(mine) - 1, int(missed * len(mine)))]
+        alarms, others = int((scores[~own] >= threshold).sum()), int((~own).sum())
+        low, high = wilson(alarms, others)
+        metric, scope = f"{_AT}{missed:g}", answers.class_names[place]
+        made.append(Record(answers.spec, metric, alarms / others, "share", others, low, high, scope=scope))
+    return made
+
+
+def curve_of(records: Iterable[Record], promise: Promise) -> list[tuple[float, float]]:
+    """Return (share missed, false-positive rate) of a promise's class at its point, by rising misses.
+
+    Args:
+        records: All Records of a family.
+        promise: Which class, point and data.
+    """
+    own = promise.false_negative_rate
+    held = {
+        record.metric.removeprefix(_AT): record.value
+        for record in records
+        if record.metric.startswith(_AT) and (record.spec, record.scope, record.data) == (own.spec, own.scope, own.data)
+    }
+    return [(missed, held[f"{missed:g}"]) for missed in CURVE if math.isfinite(held.get(f"{missed:g}", math.nan))]
 
 
 def promises_of(records: Iterable[Record], points: Sequence[Point], class_names: Sequence[str]) -> list[Promise]:

@@ -17,10 +17,12 @@ from concertina.report.audited import (
     promise_table,
 )
 from concertina.report.figures import ReportData, rows
+from concertina.report.hurt import hurt_classes
 from concertina.report.origins import in_words, measured_on, origins
 from concertina.report.plots import pareto_svg
 from concertina.report.recalls import recall_table
 from concertina.report.render import render
+from concertina.report.tradeoff import tradeoff_svgs
 
 MAX_GROUPS = 120
 """Groups and blocks listed; more are counted."""
@@ -58,6 +60,8 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "wide": Markup(pareto_svg(data, prefix="wide")),
         "narrow": Markup(pareto_svg(data, width=360, height=320, prefix="narrow")),
         "baselines": list(data.baselines),
+        "tradeoffs": [(name, Markup(svg)) for name, svg in tradeoff_svgs(data, promises)],
+        "hurt": hurt_classes(data, found),
         "recalls": recall_table(data, found),
         "promises": promise_table(promises[:MAX_PROMISES]) if promises else None,
         "promise_notes": promise_notes(promises),
