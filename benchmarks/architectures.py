@@ -41,6 +41,13 @@ Made by `python benchmarks/architectures.py`, figures in [{name}](../benchmarks/
 "Elastic parameters" is the share of the parameters that follow at least one elastic group or block; "smallest" is the
 smallest runnable subnet as a share of the MACs; "error" is the largest relative difference between the outputs of the
 sorted network at full size and those of the original.
+
+An analysis runs the network hundreds of times. It goes by the first two example inputs, shortened or made smaller where
+the network then still calls the same modules; what fails on those is tried on the inputs as given, and what holds is
+verified together on both. Layers whose weights and inputs are what they were in an earlier run are not computed again,
+except in that last step. The outcome is kept in the user's cache folder for the same weights, inputs, code and versions
+(`analyse(..., cache=False)` or `CONCERTINA_ANALYSIS_CACHE=off` turns that off). Seconds for networks of real size:
+`python benchmarks/analysis.py`.
 """
 
 
@@ -126,7 +133,7 @@ def networks() -> dict[str, Callable[[], Core]]:
 def examined(name: str, core: Core) -> Finding:
     """Return what is elastic in a network."""
     started = time.monotonic()
-    graph = analyse(core, time_limit_s=TIME_LIMIT_S)
+    graph = analyse(core, time_limit_s=TIME_LIMIT_S, cache=False)
     seconds = time.monotonic() - started
     members = {member.tensor for group in graph.elastic_groups for member in group.members}
     members |= {tensor for block in graph.elastic_blocks for tensor in block.tensors}

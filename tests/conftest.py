@@ -1,8 +1,9 @@
-"""What every test gets: one thread, no random examples, real data where it is there, golden files."""
+"""What every test gets: one thread, no random examples, no kept analyses, real data where it is there, golden files."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 NOT_FOUND = "real data not found at ../shared/data"
 
 torch.set_num_threads(1)
+os.environ["CONCERTINA_ANALYSIS_CACHE"] = "off"
 settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.load_profile("house")
 

@@ -62,7 +62,11 @@ def find_blocks(probe: Probe) -> tuple[Block, ...]:
 
     Source: PROTOTYPE section 3 (ours), after stochastic depth (arXiv:1603.09382).
     """
-    calls = _calls(probe)
+    with probe.exactly():
+        return _found(probe, _calls(probe))
+
+
+def _found(probe: Probe, calls: dict[str, _Call]) -> tuple[Block, ...]:
     modules = dict(probe.module.named_modules())
     readers = {side.path for side in probe.wiring.sides.values() if side.role in ("in", "depthwise")}
     weighty = [path for path in calls if path and any(reader.startswith(f"{path}.") for reader in readers)]

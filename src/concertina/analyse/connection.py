@@ -7,14 +7,17 @@ nothing is disturbed any more. If that happens before all members are in, the gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import takewhile
 
+import torch
 from torch import Tensor
 
 from concertina.analyse.events import first_difference, is_close
 from concertina.analyse.layers import Key, Side
-from concertina.analyse.probe import Probe, replaced
+from concertina.analyse.memo import Tape
+from concertina.analyse.probe import Probe
 from concertina.analyse.units import is_bias, moved, reordered
 from concertina.types import Group
 
@@ -30,22 +33,49 @@ def separate_part(probe: Probe, group: Group, order: Tensor) -> tuple[str, str] 
     Source: ours.
     """
     keys = list(dict.fromkeys((member.tensor, member.dim) for member in group.members))
-    part = set(_first_maker(probe, keys))
-    may_stand = reordered(order, probe.batch)
-
-    def same(path: str, new: Tensor, old: Tensor) -> bool:
-        return is_close(new, old) if path == "" else may_stand(path, new, old)
-
-    while part < set(keys):
-        members = [member for member in group.members if (member.tensor, member.dim) in part]
-        with replaced(probe.tensors, moved(probe.tensors, members, order)):
-            found = first_difference(probe.module, probe.inputs, probe.events, same)
-        outside = [key for key in keys if key not in part]
-        if found is None:
-            telling = next((key for key in outside if not is_bias(key[0])), None)
-            return (keys[0][0], telling[0]) if telling else None
-        part |= set(_next(probe, outside, *found))
+    part, fresh = set[Key](), set(_first_maker(probe, keys))
+    tape, rule = Tape(), _Standing(order, probe.batch)
+    originals: dict[str, Tensor] = {}
+    with ExitStack() as held, probe.knowing(tape):
+        while (part := part | fresh) < set(keys):
+            names = {name for name, _ in fresh}
+            members = [m for m in group.members if m.tensor in names and (m.tensor, m.dim) in part]
+            values = moved({**probe.tensors, **originals}, members, order)
+            originals = held.enter_context(probe.holding(values)) | originals
+            with probe.memory(tape):
+                found = first_difference(probe.module, probe.inputs, probe.events, rule.from_the_start())
+            outside = [key for key in keys if key not in part]
+            if found is None:
+                telling = next((key for key in outside if not is_bias(key[0])), None)
+                return (keys[0][0], telling[0]) if telling else None
+            fresh = set(_next(probe, outside, *found))
     return None
+
+
+class _Standing:
+    """Which tensors may stand in the place of those before: equal ones, or reordered ones where no output is.
+
+    What stood in one run and is the same in the next is not looked at again.
+    """
+
+    def __init__(self, order: Tensor, batch: int) -> None:
+        self._may_stand = reordered(order, batch)
+        self._stood: list[Tensor] = []
+        self._place = 0
+
+    def from_the_start(self) -> Callable[[str, Tensor, Tensor], bool]:
+        """Return the rule for one more run."""
+        self._place = 0
+        return self._stands
+
+    def _stands(self, path: str, new: Tensor, old: Tensor) -> bool:
+        place, self._place = self._place, self._place + 1
+        if place < len(self._stood) and torch.equal(self._stood[place], new):
+            return True
+        stands = is_close(new, old) if path == "" else self._may_stand(path, new, old)
+        if stands:
+            self._stood[place : place + 1] = [new.clone()]
+        return stands
 
 
 def _first_maker(probe: Probe, keys: list[Key]) -> Iterator[Key]:

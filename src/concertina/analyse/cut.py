@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from concertina.analyse.attention import ALL_HEADS, HEAD_COUNTS, number
 from concertina.analyse.events import failing_path
+from concertina.analyse.memo import Tape
 from concertina.analyse.permute import rigid, spoken
 from concertina.analyse.probe import Probe
 from concertina.analyse.reach import why_training_breaks
@@ -55,16 +56,18 @@ def with_head_counts(probe: Probe, group: Group) -> Group:
 
 
 def _why_it_breaks(probe: Probe, group: Group) -> str:
+    probe.slices.clear()
     for count, kept in enumerate(kept_counts(group)):
+        tape = Tape()
         small = narrowed_copy(probe.module, (group,), {group.name: kept})
         some = f"with {kept} of its {group.units} units"
         try:
-            outputs = probe.slices[group, kept] = probe.run(small)
+            outputs, _ = probe.slices[group, kept] = probe.run(small, into=tape), tape
         except AnalysisError as error:
             return f"{some} {spoken(failing_path(small, probe.inputs))} fails: {cause(error)}"
         if outputs.shape != probe.outputs.shape:
             return f"{some} the output has shape {tuple(outputs.shape)} instead of {tuple(probe.outputs.shape)}"
-        if count == 0 and probe.trains and why_training_breaks(small, probe.inputs):
+        if count == 0 and probe.trains and why_training_breaks(small, probe.inputs, probe.steady):
             return f"{some} the network fails in train mode"
     return ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from concertina.analyse.attention import Heads, find_heads
 from concertina.analyse.groups import head_group
@@ -16,24 +16,28 @@ MOST_TABLES = 8
 """Most tables that are tried one by one."""
 
 
-def judged_heads(probe: Probe, requests: Requests) -> list[Verdict]:
+def judged_heads(
+    probes: Sequence[Probe], requests: Requests, tell: Callable[[float], None] = lambda _done: None
+) -> list[Verdict]:
     """Return the verdicts on all heads that are elastic, or kept whole by request.
 
     Each attention module is tried by itself, then with the tables inside or beside it; those that are left are tried
     together with a table that they all read.
 
     Args:
-        probe: The randomised network.
+        probes: The randomised network on inputs of several sizes; what fails on the first is tried on the next.
         requests: What the user wants kept whole.
+        tell: Told now and then which share is done.
     """
-    verdicts, left = [], []
-    for heads in find_heads(probe.module):
-        verdict = _judged(probe, requests, [heads], f"{heads.path.rpartition('.')[0]}.".removeprefix("."))
+    verdicts, left, found = [], [], find_heads(probes[0].module)
+    for done, heads in enumerate(found):
+        tell(done / len(found))
+        verdict = _judged(probes, requests, [heads], f"{heads.path.rpartition('.')[0]}.".removeprefix("."))
         verdicts += [verdict] if verdict else []
         left += [] if verdict else [heads]
     for count in dict.fromkeys(count for heads in left for count in heads.counts):
         sharing = [heads for heads in left if count in heads.counts]
-        verdict = _judged(probe, requests, sharing, "", (count,)) if len(sharing) > 1 else None
+        verdict = _judged(probes, requests, sharing, "", (count,)) if len(sharing) > 1 else None
         if verdict:
             verdicts.append(verdict)
             left = [heads for heads in left if heads not in sharing]
@@ -41,12 +45,15 @@ def judged_heads(probe: Probe, requests: Requests) -> list[Verdict]:
 
 
 def _judged(
-    probe: Probe, requests: Requests, together: Sequence[Heads], under: str, counts: Sequence[int] = ()
+    probes: Sequence[Probe], requests: Requests, together: Sequence[Heads], under: str, counts: Sequence[int] = ()
 ) -> Verdict | None:
     """Return the verdict on heads that go together; None where no reading of them holds."""
-    readings = list(_readings(probe.wiring, together, under, counts or together[0].counts))
-    verdict = verify_first(probe, [requests.on_group(group) for group in readings]) if readings else None
-    return verdict if verdict and (verdict.group.elastic or verdict.group.rigid == BY_REQUEST) else None
+    readings = list(_readings(probes[0].wiring, together, under, counts or together[0].counts))
+    for probe in probes if readings else ():
+        verdict = verify_first(probe, [requests.on_group(group) for group in readings])
+        if verdict.group.elastic or verdict.group.rigid == BY_REQUEST:
+            return verdict
+    return None
 
 
 def _readings(wiring: Wiring, together: Sequence[Heads], under: str, counts: Sequence[int]) -> Iterator[Group]:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from concertina.analyse.blocks import skipping
 from concertina.analyse.cut import cause
-from concertina.analyse.meaning import without_units
+from concertina.analyse.meaning import Cut, without_units
 from concertina.analyse.permute import rigid
-from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.analyse.probe import SAME, Probe
 from concertina.analyse.reach import why_training_breaks
-from concertina.analyse.slicing import as_contiguous, copy_with_tensors, narrowed_copy
+from concertina.analyse.slicing import as_contiguous, every_tensor, light_copy, narrowed_copy, whole_copy
 from concertina.analyse.units import cycles, moved
 from concertina.analyse.verify import Verdict
 from concertina.errors import AnalysisError
@@ -29,7 +29,7 @@ Picks = tuple[dict[str, int], list[Block]]
 
 
 def verify_jointly(
-    probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]
+    probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int = SUBNETS
 ) -> tuple[list[Verdict], list[Block]]:
     """Return verdicts and blocks of which the elastic ones hold together; whatever breaks the rest becomes rigid.
 
@@ -37,14 +37,15 @@ def verify_jointly(
         probe: The randomised network.
         verdicts: What was found out about each group by itself.
         blocks: What was found out about each block by itself.
+        subnets: How many subnets are tried, two or more.
     """
     elastic = [verdict for verdict in verdicts if verdict.group.elastic]
     skippable = [block for block in blocks if block.elastic]
-    if not why_not_jointly(probe, elastic, skippable):
+    if not why_not_jointly(probe, elastic, skippable, subnets):
         return list(verdicts), list(blocks)
-    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probe, some, []))
+    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probe, some, [], subnets))
     whys = {verdict.group.name: why for verdict, why in broken}
-    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probe, held, some))
+    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probe, held, some, subnets))
     reasons = {block.path: why for block, why in fallen}
     judged = [
         replace(verdict, group=rigid(verdict.group, "jointly", whys[verdict.group.name]))
@@ -73,17 +74,23 @@ def _sifted(held: list[_T], more: list[_T], why: Callable[[list[_T]], str]) -> t
     return held, first + second
 
 
-def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
+def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int = SUBNETS) -> str:
     """Return why groups and skipped blocks do not hold together; "" when they do.
 
     All groups are reordered at once; then the smallest subnet and random ones are run. Each must give the same as its
-    copy, and as the full network without the dropped units.
+    copy, and as the full network without the dropped units. Every operation is run: nothing is remembered here.
 
     Args:
         probe: The randomised network.
         verdicts: Elastic groups.
         blocks: Blocks that may be skipped.
+        subnets: How many subnets are tried, two or more.
     """
+    with probe.plainly():
+        return _why_not_jointly(probe, verdicts, blocks, subnets)
+
+
+def _why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int) -> str:
     generator = probe.generator()
     values: dict[str, Tensor] = {}
     for verdict in verdicts:
@@ -91,18 +98,21 @@ def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[
         values |= moved({**probe.tensors, **values}, members, next(cycles(verdict.group, generator)))
     if probe.disturbed(values)[0] >= SAME:
         return "reordering it together with other groups changes what the network computes"
-    for kept, skipped in _picks(verdicts, blocks, generator):
+    for done, (kept, skipped) in enumerate(_picks(verdicts, blocks, subnets, generator)):
+        probe.going_on(done / subnets)
         if why := _why_it_fails(probe, verdicts, kept, skipped):
             return f"together with other groups and blocks, {why}"
     return ""
 
 
-def _picks(verdicts: Sequence[Verdict], blocks: Sequence[Block], generator: torch.Generator) -> Iterator[Picks]:
+def _picks(
+    verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int, generator: torch.Generator
+) -> Iterator[Picks]:
     """Yield the smallest subnet, with and without blocks, then random ones."""
     smallest = {verdict.group.name: 1 for verdict in verdicts}
     yield smallest, []
     yield smallest, list(blocks)
-    for count in range(SUBNETS - 2):
+    for count in range(subnets - 2):
         kept = {verdict.group.name: _some_units(verdict, count % 2 == 0, generator) for verdict in verdicts}
         yield kept, [block for block in blocks if torch.rand(1, generator=generator) < 0.5]
 
@@ -117,7 +127,7 @@ def _some_units(verdict: Verdict, comparable: bool, generator: torch.Generator) 
 def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int], skipped: list[Block]) -> str:
     view = narrowed_copy(probe.module, [verdict.group for verdict in verdicts], kept)
     named = {**dict(view.named_parameters()), **dict(view.named_buffers())}
-    own = copy_with_tensors(view, as_contiguous({name: tensor.detach() for name, tensor in named.items()}))
+    own = whole_copy(view, as_contiguous({name: tensor.detach() for name, tensor in named.items()}))
     cuts = [(verdict.group, kept[verdict.group.name], verdict.meaning) for verdict in verdicts]
     comparable = all(meaning == "mask" or group.units % units == 0 for group, units, meaning in cuts)
     try:
@@ -125,8 +135,7 @@ def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int
             outputs = probe.run(view)
             if probe.error(outputs, probe.run(own)) >= SAME:
                 return "views and copies of the weights give different outputs"
-            with replaced(probe.untied_tensors, without_units(probe, cuts) if comparable else {}):
-                full = probe.run(probe.untied) if comparable else outputs
+            full = probe.run(_without(probe, cuts)) if comparable else outputs
     except AnalysisError as error:
         return f"a smaller network fails: {cause(error)}"
     if outputs.shape != probe.outputs.shape or probe.error(outputs, full) >= SAME:
@@ -135,5 +144,12 @@ def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int
     return "the smallest network fails in train mode" if is_smallest and _untrainable(probe, view) else ""
 
 
+def _without(probe: Probe, cuts: Sequence[Cut]) -> torch.nn.Module:
+    """Return the untied network, full-sized, in which dropped units say nothing new."""
+    tensors = {name: tensor.detach() for name, tensor in every_tensor(probe.untied).items()}  # some blocks are out
+    values = {name: value for name, value in without_units(probe, cuts).items() if name in tensors}
+    return light_copy(probe.untied, tensors, values)
+
+
 def _untrainable(probe: Probe, view: torch.nn.Module) -> bool:
-    return probe.trains and bool(why_training_breaks(view, probe.inputs))
+    return probe.trains and bool(why_training_breaks(view, probe.inputs, probe.steady))

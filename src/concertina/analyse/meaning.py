@@ -15,10 +15,11 @@ from torch import Tensor
 
 from concertina.analyse.cut import kept_counts
 from concertina.analyse.events import first_difference, is_prefix, record
+from concertina.analyse.memo import Tape
 from concertina.analyse.permute import rigid, spoken
-from concertina.analyse.probe import SAME, Probe, replaced
+from concertina.analyse.probe import SAME, Probe
 from concertina.analyse.slicing import narrowed_copy
-from concertina.analyse.units import reindexed
+from concertina.analyse.units import reindexed, taken
 from concertina.errors import AnalysisError
 from concertina.types import Group, Member, dropped_range
 
@@ -55,21 +56,21 @@ def meaning_error(probe: Probe, cuts: Sequence[Cut]) -> float:
         cuts: The groups that are cut, each with the units it keeps and a reading.
     """
     try:
-        sliced = _sliced(probe, cuts)
-        with replaced(probe.untied_tensors, without_units(probe, cuts)):
+        sliced, tape = _sliced(probe, cuts)
+        with probe.knowing(tape), probe.holding_untied(without_units(probe, cuts)):
             return probe.error(sliced, probe.run(probe.untied))
     except AnalysisError:
         return float("inf")
 
 
-def _sliced(probe: Probe, cuts: Sequence[Cut]) -> Tensor:
-    """Return the outputs of the slice, kept from `check_slice` where it is one of a single group."""
+def _sliced(probe: Probe, cuts: Sequence[Cut]) -> tuple[Tensor, Tape]:
+    """Return the outputs of the slice and their tape, kept from `check_slice` where it is one of a single group."""
     groups = [group for group, _, _ in cuts]
     known = probe.slices.get((groups[0], cuts[0][1])) if len(cuts) == 1 else None
-    small = (
-        narrowed_copy(probe.module, groups, {group.name: kept for group, kept, _ in cuts}) if known is None else None
-    )
-    return probe.run(small) if known is None else known
+    if known is not None:
+        return known
+    small, tape = narrowed_copy(probe.module, groups, {group.name: kept for group, kept, _ in cuts}), Tape()
+    return probe.run(small, into=tape), tape
 
 
 def without_units(probe: Probe, cuts: Sequence[Cut]) -> dict[str, Tensor]:
@@ -83,17 +84,26 @@ def without_units(probe: Probe, cuts: Sequence[Cut]) -> dict[str, Tensor]:
     for group, kept, meaning in cuts:
         for member in group.members:
             for name, reads in _uses(probe, member):
-                tensor = values.get(name, probe.untied_tensors[name].detach().clone())
+                tensor = values[name] if name in values else probe.untied_tensors[name].detach()
                 if meaning == "repeat":
-                    repeated = reindexed(member, torch.arange(group.units) % kept, tensor.shape[member.dim])
-                    values[name] = tensor.index_select(member.dim, repeated)
+                    values[name] = _repeated(tensor, member, group.units, kept)
                     if reads:
                         _units_of(values[name], member, group.units).mul_(kept / group.units)
                 elif reads:
-                    values[name] = tensor
+                    tensor = values[name] = tensor if name in values else tensor.clone()
                     start, stop = dropped_range(member, group.units, kept)
                     tensor.narrow(member.dim, start, stop - start).zero_()
     return values
+
+
+def _repeated(tensor: Tensor, member: Member, units: int, kept: int) -> Tensor:
+    """Return a copy of a tensor in which a member's first units stand in for the others, over and over."""
+    if member.of:
+        order = torch.arange(units) % kept
+        return taken(tensor, member.dim, reindexed(member, order, tensor.shape[member.dim]))
+    times = [1] * tensor.dim()
+    times[member.dim] = units // kept
+    return tensor.narrow(member.dim, 0, kept * member.positions).repeat(times)
 
 
 def _units_of(tensor: Tensor, member: Member, units: int) -> Tensor:
@@ -116,8 +126,9 @@ def _uses(probe: Probe, member: Member) -> Iterator[tuple[str, bool]]:
 def _first_change(probe: Probe, cut: Cut) -> tuple[int, str]:
     """Return where (call number, path) the slice first differs from the prefix of what the full network gives."""
     group, kept, _ = cut
-    with replaced(probe.untied_tensors, without_units(probe, [cut])):
+    with probe.holding_untied(without_units(probe, [cut])), probe.memory():
         events = record(probe.untied, probe.inputs)
     small = narrowed_copy(probe.module, [group], {group.name: kept})
-    found = first_difference(small, probe.inputs, events, lambda _path, new, old: is_prefix(new, old))
+    with probe.memory():
+        found = first_difference(small, probe.inputs, events, lambda _path, new, old: is_prefix(new, old))
     return found or (0, "")

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from concertina.analyse.connection import separate_part
 from concertina.analyse.events import first_difference
-from concertina.analyse.probe import DIFFERENT, SAME, Probe, replaced
+from concertina.analyse.memo import Tape
+from concertina.analyse.probe import DIFFERENT, SAME, Probe
 from concertina.analyse.units import cycles, is_bias, is_reordered, moved, reordered
-from concertina.types import Group
+from concertina.types import Group, Member
 from concertina.types.network import IS_OUTPUT
 
 NOTICED = 3e-4
@@ -59,18 +60,33 @@ def check_control(probe: Probe, group: Group) -> Group:
         group: A group that passed `check_permutation`.
     """
     order = next(cycles(group, probe.generator()))
-    values = moved(probe.tensors, group.members, order)
-    for member in (member for member in group.members if not is_bias(member.tensor)):
-        same_tensor = [other for other in group.members if other.tensor == member.tensor]
-        left_out = moved(probe.tensors, same_tensor, order, without=member)
-        error, _ = probe.disturbed({**values, **left_out})
-        if error <= NOTICED:
-            return rigid(group, "control", f"'{member.tensor}' makes no difference, so it may not belong to the group")
+    inert = _inert_member(probe, group, order)
+    if inert is not None:
+        return rigid(group, "control", f"'{inert.tensor}' makes no difference, so it may not belong to the group")
     part = separate_part(probe, group, order)
     if part is not None:
         inside, outside = part
         return rigid(group, "control", f"'{inside}' can be reordered without '{outside}': these are several groups")
     return group
+
+
+def _inert_member(probe: Probe, group: Group, order: Tensor) -> Member | None:
+    """Return the first member that can be left out of a reordering unnoticed; None when there is none.
+
+    All members are reordered, and each by itself is put back.
+    """
+    tape = Tape()
+    with probe.holding(moved(probe.tensors, group.members, order)) as before:
+        probe.run(into=tape)
+        with probe.knowing(tape):
+            asked = [member for member in group.members if not is_bias(member.tensor)]
+            for done, member in enumerate(asked):
+                probe.going_on(done / len(asked))
+                same_tensor = [other for other in group.members if other.tensor == member.tensor]
+                error, _ = probe.disturbed(moved(before, same_tensor, order, without=member))
+                if error <= NOTICED:
+                    return member
+    return None
 
 
 def _scales_output(probe: Probe, group: Group) -> bool:
@@ -81,6 +97,6 @@ def _scales_output(probe: Probe, group: Group) -> bool:
 
 
 def _where(probe: Probe, values: dict[str, Tensor], order: Tensor) -> str:
-    with replaced(probe.tensors, values):
+    with probe.holding(values), probe.memory():
         found = first_difference(probe.module, probe.inputs, probe.events, reordered(order, probe.batch))
     return spoken(found[1] if found else "")

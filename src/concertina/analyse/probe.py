@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from concertina.analyse.events import Event, record
 from concertina.analyse.layers import Wiring
-from concertina.analyse.randomise import random_inputs, randomised_copy, settle_statistics
-from concertina.analyse.reach import why_training_breaks
-from concertina.analyse.slicing import untied_copy
+from concertina.analyse.memo import Contents, Remembering, Tape
+from concertina.analyse.randomise import has_statistics, random_inputs, randomised_copy, settle_statistics
+from concertina.analyse.reach import steady_parameters, why_training_breaks
+from concertina.analyse.slicing import every_tensor, untied_copy
 from concertina.errors import AnalysisError
 from concertina.load.running import run_checked
 from concertina.types import Core, Group
@@ -38,13 +40,24 @@ class Probe:
     """
 
     def __init__(self, module: nn.Module, inputs: tuple[Tensor, ...], seed: int = 0) -> None:
-        self.module, self.inputs, self.seed = module, inputs, seed
+        self.module, self.seed = module, seed
         self.wiring = Wiring.of(module)
-        self.outputs = self.run()
-        self.events: list[Event] = record(module, inputs)
+        self.contents = Contents()
+        self.contents.add(self.tensors)
+        self.going_on: Callable[[float], None] = lambda _done: None
+        """Told now and then which share of what is being verified is done."""
+        self.try_out(inputs)
+
+    def try_out(self, inputs: tuple[Tensor, ...]) -> None:
+        """Take down what the network gives for its inputs."""
+        self.inputs = inputs
+        self._known, self._is_plain, self._is_exact = [Tape()], False, False
+        self.outputs = self.run(into=self._known[0])
+        with self.memory():
+            self.events: list[Event] = record(self.module, inputs)
         """What every call of every module gives, in order."""
-        self.slices: dict[tuple[Group, int], Tensor] = {}
-        """Outputs of slices that were run already, by group and units kept."""
+        self.slices: dict[tuple[Group, int], tuple[Tensor, Tape]] = {}
+        """Outputs and tapes of the slices that were run last, by group and units kept."""
         spread = float(self.outputs.max() - self.outputs.min()) if self.outputs.numel() else 0.0
         self._scale = spread or 1.0
 
@@ -61,13 +74,27 @@ class Probe:
             module = randomised_copy(core.module, generator, dtype)
             inputs = random_inputs(core.example_inputs, generator, dtype)
             try:
-                with torch.no_grad():
-                    run_checked(module, inputs, RANDOMISED, AnalysisError)
-                settle_statistics(module, inputs, generator)
+                if has_statistics(module):
+                    with torch.no_grad():
+                        run_checked(module, inputs, RANDOMISED, AnalysisError)
+                    settle_statistics(module, inputs, generator)
                 return Probe(module, inputs, seed)
             except AnalysisError as error:
                 reasons.append(error)
         raise reasons[0]
+
+    def on(self, inputs: tuple[Tensor, ...]) -> Probe:
+        """Return a probe of the same randomised network, not a copy of it, on other inputs.
+
+        Raises:
+            AnalysisError: It does not run or gives something else than one finite tensor.
+        """
+        _ = self.untied_tensors  # so that both have one and the same
+        other = copy.copy(self)
+        for name in ("trains", "steady"):
+            vars(other).pop(name, None)
+        other.try_out(inputs)
+        return other
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -83,32 +110,82 @@ class Probe:
     def untied(self) -> nn.Module:
         """The same network with every tied tensor split up; the network itself where nothing is tied."""
         names = [name for name, _ in self.module.named_parameters(remove_duplicate=False)]
-        is_tied = len(names) > len(dict(self.module.named_parameters()))
-        return untied_copy(self.module) if is_tied else self.module
+        if len(names) == len(dict(self.module.named_parameters())):
+            return self.module
+        untied = untied_copy(self.module)
+        self.contents.add(every_tensor(untied), same_as=every_tensor(self.module))
+        return untied
 
     @cached_property
     def untied_tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the untied network, by each of its names."""
-        parameters: dict[str, Tensor] = dict(self.untied.named_parameters(remove_duplicate=False))
-        return {**parameters, **dict(self.untied.named_buffers(remove_duplicate=False))}
+        return every_tensor(self.untied)
 
     @cached_property
     def trains(self) -> bool:
         """Whether the whole network runs in train mode."""
         return not why_training_breaks(self.module, self.inputs)
 
+    @cached_property
+    def steady(self) -> frozenset[str]:
+        """Names of the parameters that a run in train mode leaves as they are."""
+        return steady_parameters(self.module, self.inputs) if self.trains else frozenset()
+
     def generator(self) -> torch.Generator:
         """Return a fresh source of randomness, the same at every call."""
         return torch.Generator().manual_seed(self.seed)
 
-    def run(self, module: nn.Module | None = None) -> Tensor:
+    def run(self, module: nn.Module | None = None, into: Tape | None = None) -> Tensor:
         """Return the outputs of the randomised network, or of another one on the same inputs.
+
+        Args:
+            module: A network that shares tensors with the probe's.
+            into: A tape that takes down the operations.
 
         Raises:
             AnalysisError: It does not run or gives something else than one finite tensor.
         """
-        with torch.no_grad():
+        with torch.no_grad(), self.memory(into):
             return run_checked(self.module if module is None else module, self.inputs, RANDOMISED, AnalysisError)
+
+    def memory(self, into: Tape | None = None) -> AbstractContextManager[object]:
+        """Return a context for one run, in which operations that were run before need not be run again."""
+        return nullcontext() if self._is_plain else Remembering(self.contents, self._known, into, self._is_exact)
+
+    @contextmanager
+    def knowing(self, tape: Tape) -> Iterator[None]:
+        """Within the context a tape is looked at before the others."""
+        self._known.insert(0, tape)
+        try:
+            yield
+        finally:
+            self._known.remove(tape)
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Within the context, only operations whose inputs are equal to the last bit are not run again."""
+        before, self._is_exact = self._is_exact, True
+        try:
+            yield
+        finally:
+            self._is_exact = before
+
+    @contextmanager
+    def plainly(self) -> Iterator[None]:
+        """Within the context every operation is run."""
+        before, self._is_plain = self._is_plain, True
+        try:
+            yield
+        finally:
+            self._is_plain = before
+
+    def holding(self, values: Mapping[str, Tensor]) -> AbstractContextManager[dict[str, Tensor]]:
+        """Return a context in which some tensors hold other values; it gives copies of what they held before."""
+        return self.contents.replaced(self.tensors, values)
+
+    def holding_untied(self, values: Mapping[str, Tensor]) -> AbstractContextManager[dict[str, Tensor]]:
+        """Return a context in which some tensors of the untied network hold other values."""
+        return self.contents.replaced(self.untied_tensors, values)
 
     def error(self, outputs: Tensor, expected: Tensor | None = None) -> float:
         """Return the largest difference from the probe's outputs (or from `expected`), relative to their spread."""
@@ -119,23 +196,9 @@ class Probe:
 
     def disturbed(self, values: Mapping[str, Tensor]) -> tuple[float, Tensor | None]:
         """Return the error and the outputs when some tensors hold other values; infinity and None when it breaks."""
-        with replaced(self.tensors, values):
+        with self.holding(values):
             try:
                 outputs = self.run()
             except AnalysisError:
                 return float("inf"), None
         return self.error(outputs), outputs
-
-
-@contextmanager
-def replaced(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """Within the context, some of `tensors` hold other values, of the same shapes; they are changed in place."""
-    before = {name: tensors[name].detach().clone() for name in values}
-    with torch.no_grad():
-        try:
-            for name, value in values.items():
-                tensors[name].copy_(value)
-            yield
-        finally:
-            for name, value in before.items():
-                tensors[name].copy_(value)

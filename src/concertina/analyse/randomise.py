@@ -95,15 +95,23 @@ def settle_statistics(module: nn.Module, inputs: Sequence[Tensor], generator: to
             layer.running_var.copy_(variance * _uniform(variance, generator))
 
     seen: set[int] = set()
-    norms = [m for m in module.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
-    handles = [norm.register_forward_pre_hook(settle) for norm in norms]
+    handles = [norm.register_forward_pre_hook(settle) for norm in _with_statistics(module)]
     with hooked(handles), torch.no_grad():
         module(*(item.clone() for item in inputs))
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Return whether a network holds running statistics."""
+    return bool(_with_statistics(module))
 
 
 def first_two(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the first two entries of a batch, (2, ...) each; smaller batches are kept."""
     return tuple(item.detach()[:2] if item.dim() else item.detach() for item in inputs)
+
+
+def _with_statistics(module: nn.Module) -> list[_NormBase]:
+    return [m for m in module.modules() if isinstance(m, _NormBase) and m.running_mean is not None]
 
 
 def _random_parameter(name: str, parameter: Tensor, generator: torch.Generator) -> Tensor:
@@ -112,7 +120,7 @@ def _random_parameter(name: str, parameter: Tensor, generator: torch.Generator) 
         return 0.3 * _normal(parameter, generator)
     if sum(size > 1 for size in parameter.shape) <= 1:
         return _uniform(parameter, generator)
-    return _normal(parameter, generator) * GAIN / math.sqrt(_inputs_of(name, parameter))
+    return _normal(parameter, generator).mul_(GAIN / math.sqrt(_inputs_of(name, parameter)))
 
 
 def _inputs_of(name: str, parameter: Tensor) -> int:
@@ -122,8 +130,8 @@ def _inputs_of(name: str, parameter: Tensor) -> int:
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, dtype=like.dtype)
+    return torch.randn(like.shape, generator=generator).to(like.dtype)
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype) + 0.5
+    return torch.rand(like.shape, generator=generator).to(like.dtype) + 0.5

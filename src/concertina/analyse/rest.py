@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from concertina.analyse.probe import Probe, replaced
+from concertina.analyse.probe import Probe
 
 EPSILONS = ("eps", "variance_epsilon")
 """Names under which normalisations keep what they add to the variance."""
@@ -53,7 +53,7 @@ def at_rest(probe: Probe, tensors: Mapping[str, Tensor], norms_of: nn.Module | N
     }
     values |= {name: torch.full_like(t, neutral[id(t)]) for name, t in probe.tensors.items() if id(t) in neutral}
     epsilons = [(norm, name, getattr(norm, name)) for norm in norms for name in EPSILONS if hasattr(norm, name)]
-    with replaced(probe.tensors, values):
+    with probe.holding(values):
         try:
             for norm, name, _ in epsilons:
                 setattr(norm, name, 0.0)

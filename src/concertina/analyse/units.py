@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,9 +60,19 @@ def moved(
     for member in members:
         tensor = values.get(member.tensor, tensors[member.tensor].detach())
         if member != without:
-            tensor = tensor.index_select(member.dim, reindexed(member, order, tensor.shape[member.dim]))
+            tensor = taken(tensor, member.dim, reindexed(member, order, tensor.shape[member.dim]))
         values[member.tensor] = tensor
     return values
+
+
+def taken(tensor: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return the slices of a tensor on the CPU at positions `index` (n,) of a dim; NumPy is the faster one at it.
+
+    Example:
+        >>> taken(torch.tensor([[1, 2, 3]]), 1, torch.tensor([2, 0]))
+        tensor([[3, 1]])
+    """
+    return torch.from_numpy(np.take(tensor.detach().numpy(), index.numpy(), axis=dim))
 
 
 def reordered(order: Tensor, batch: int) -> Callable[[str, Tensor, Tensor], bool]:
