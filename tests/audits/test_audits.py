@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import recall_score, roc_auc_score
@@ -85,6 +87,18 @@ def test_churn_counts_changes_and_right_answers_that_broke() -> None:
     assert (found["broken_from_core", ""].value, found["broken_from_core", ""].n) == (0.5, 2)
 
 
+def test_confusions_are_shares_of_the_class_and_with_recall_add_up_to_one() -> None:
+    made = answers()
+    found, recalls = audited("confusion", made), audited("recall", made)
+    for name in NAMES:
+        mistaken = sum(r.value for (_, scope), r in found.items() if scope.startswith(f"{name} taken for "))
+        assert mistaken + recalls["recall", name].value == pytest.approx(1.0)
+    counts = [record.value * record.n for record in found.values()]
+    assert counts == sorted(counts, reverse=True)
+    right = replace(made, logits=torch.eye(3, dtype=torch.float64)[made.labels])
+    assert audited("confusion", right) == {}
+
+
 def test_the_temperature_undoes_a_sharpening() -> None:
     for sharp in (0.5, 1.0, 3.0):
         found = audited("calibration", answers(4000, sharp=sharp))
@@ -139,7 +153,7 @@ def test_every_figure_has_its_name_its_count_and_an_interval_around_it(name: str
     known = {metric.replace("REFERENCE", "core") for metric in AUDITS.get(name).metrics}
     for (metric, scope), record in audited(name, made).items():
         assert metric in known
-        assert scope in ("", *NAMES)
+        assert scope.partition(" taken for ")[0] in ("", *NAMES)
         assert 0 < record.n <= 90
         assert record.low <= record.value <= record.high
         assert record.spec == "width:a=8"

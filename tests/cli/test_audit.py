@@ -29,6 +29,8 @@ def test_audits_are_printed_point_by_point_and_kept_when_asked(file: Path, capsy
     said = capsys.readouterr()
     assert "point p25\nclass  samples  recall" in said.out
     assert "calibration error" in said.out
+    assert "most frequent confusions" in said.out
+    assert " taken for " in said.out
     assert "give --save to keep this" in said.err
     assert file.read_bytes() == before
     assert main(["audit", str(file), *TEST, "--audits", "auc", "--save", "--quiet"]) == 0

@@ -209,6 +209,7 @@ def test_measuring_after_an_audit_of_the_core_compares_with_the_same_answers(fam
         ({"bounds": ("recall[33]>=0.5",)}, UnknownNameError, "unknown class in a bound: got '33'"),
         ({"bounds": ("recall>=0.5",)}, InputError, r"allowed: recall\[CLASS\]"),
         ({"bounds": ("ece[3]<=0.5",)}, InputError, "allowed: ece with a limit"),
+        ({"bounds": ("confused[cat]<=0.1",)}, InputError, "Bound the recall instead"),
         ({"bounds": ("ece=0.5",)}, InputError, "METRIC>=NUMBER"),
         ({"bounds": ("ece<=nan",)}, InputError, "METRIC>=NUMBER"),
         ({"bounds": ("ace<=0.5",)}, UnknownNameError, "unknown figure in a bound"),

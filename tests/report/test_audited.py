@@ -14,6 +14,7 @@ from concertina.measure.promise import CURVE, Promise, curve_of, curve_records, 
 from concertina.report import ReportData, card, page
 from concertina.report.audited import audit_data, audit_tables, data_promises, promise_notes, promise_table
 from concertina.report.card import missing
+from concertina.report.confusions import confusions
 from concertina.report.figures import rows
 from concertina.report.hurt import hurt_classes
 from concertina.report.tradeoff import tradeoff_svgs
@@ -139,6 +140,32 @@ def test_a_protected_class_is_drawn_with_the_promised_threshold_marked() -> None
     assert "What fewer misses of cat cost" in read.text
     assert "p10: 2" in read.text
     assert "fewer misses" not in assert_is_harmless(page(promised())).text
+
+
+def confused(name: str = "dog") -> ReportData:
+    data = family(classes=("cat", name))
+    shares = ((0, "confused", 0.1, f"cat taken for {name}"), (0, "recall", 0.9, "cat"))
+    shares += ((2, "confused", 0.02, f"{name} taken for cat"), (2, "recall", 0.98, name))
+    found = [
+        Record(spec(place).text, metric, value, "share", 50, 0.0, 1.0, scope=scope, data="d7")
+        for place, metric, value, scope in shares
+    ]
+    return replace(data, records=[*data.records, *found])
+
+
+def test_confusions_are_shown_for_the_smallest_and_the_largest_point() -> None:
+    small, large = confusions(confused())
+    assert (small.point, large.point, small.classes) == ("p10", "p100", ("cat", "dog"))
+    assert [[cell.text if cell else "" for cell in cells] for _, cells in small.lines] == [["90.0%", "10.0%"], ["", ""]]
+    assert [cell.heat for cell in small.lines[0][1] if cell] == [0, 5]
+    assert "What is taken for what" in assert_is_harmless(page(confused())).text
+    assert confusions(replace(confused(), class_names=[str(n) for n in range(21)])) == []
+    assert confusions(family()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name])
+def test_hostile_names_in_confusions_are_no_markup(name: str) -> None:
+    assert assert_is_harmless(page(confused(name))).tags["h3"] == 2
 
 
 def test_classes_that_lose_most_stand_first_and_those_that_gain_not_at_all() -> None:

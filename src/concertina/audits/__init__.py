@@ -1,6 +1,6 @@
 """Audits of a classifier point by point, and ways to bound its false negatives. One file each, found by name."""
 
-from concertina.audits import auc, binomial, calibration, churn, conformal, recall
+from concertina.audits import auc, binomial, calibration, churn, conformal, confusion, recall
 from concertina.audits.base import AUDITS, CONFIDENCE, GUARANTEES, Audit, Guarantee, Reference
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "calibration",
     "churn",
     "conformal",
+    "confusion",
     "recall",
 ]

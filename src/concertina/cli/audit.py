@@ -32,7 +32,7 @@ class Options(TextOptions, FamilyOptions):
     audits: Annotated[
         str,
         typer.Option(
-            metavar="LIST", help="Audits: recall, calibration, churn, auc; all of them without --protect, else none."
+            metavar="LIST", help="Audits: recall, calibration, churn, auc, confusion; all without --protect, else none."
         ),
     ] = ""
     bound: Annotated[
@@ -187,7 +187,7 @@ def _as_data(family: Family, audited: Audited | None, promised: Promises | None)
 
 
 def _tables(family: Family, audited: Audited | None, promised: Promises | None) -> list[Sheet | str]:
-    from concertina.report.audited import audit_tables, promise_notes, promise_table
+    from concertina.report.audited import audit_tables, confusion_table, promise_notes, promise_table
 
     parts: list[Sheet | str] = []
     if promised is not None:
@@ -198,6 +198,8 @@ def _tables(family: Family, audited: Audited | None, promised: Promises | None) 
     parts += [table(*made.overall), ""] if made.overall[1] else []
     for name, cells in made.by_class:
         parts += [f"point {name}" if name != "core" else name, table(*cells), ""]
+    mistaken = confusion_table(family.points, audited.records)
+    parts += [table(*mistaken), ""] if mistaken[1] else []
     if audited.reference == "full":
         parts.append("Compared with the full point: the core's answers to this data are not known (see --core).")
     rows = [(one.bound, one.point, one.record.value, "met" if one.met else "NOT MET") for one in audited.checked]

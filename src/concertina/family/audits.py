@@ -27,7 +27,7 @@ class AuditOptions(TypedDict, total=False):
     """Options of `Family.audit`."""
 
     audits: Sequence[str]
-    """Names of the audits: "recall", "calibration", "churn", "auc"; all unless said."""
+    """Names of the audits: "recall", "calibration", "churn", "auc", "confusion"; all unless said."""
     bounds: Sequence[str]
     """What must hold at every point: "recall[cat]>=0.8", "ece<=0.05"; the measured value counts, not its interval."""
     points: Sequence[str]
@@ -129,6 +129,10 @@ def check_bounds(bounds: Sequence[str], audits: Sequence[str], class_names: Sequ
             do = did_you_mean(bound.metric, known)
             raise UnknownNameError(
                 "unknown figure in a bound", asked=str(bound), allowed=", ".join(sorted(known)), do=do
+            )
+        if bound.metric == "confused":
+            raise InputError(
+                "bound", asked=str(bound), allowed="any figure but confused", do="Bound the recall instead."
             )
         by_class = bound.metric in ("recall", "auc") or bound.metric.startswith("recall_minus")
         if by_class != bool(bound.scope):

@@ -28,7 +28,17 @@ OVERALL = {
 """Metric of the whole -> title of its column."""
 BY_CLASS = {"recall": "recall", "recall_minus_core": "minus core", "recall_minus_full": "minus full", "auc": "AUC"}
 """Metric of a class -> title of its column."""
-KINDS = ("ece", "auc", "macro_auc", "churn", "broken_from_core", "broken_from_full", "changed_from_full", "temperature")
+KINDS = (
+    "confused",
+    "ece",
+    "auc",
+    "macro_auc",
+    "churn",
+    "broken_from_core",
+    "broken_from_full",
+    "changed_from_full",
+    "temperature",
+)
 """Metrics that only audits give; measuring alone gives recalls and churn against a core too."""
 
 SURE = "With {:.0%} confidence all bounds asked for together hold, on data drawn like that measured."
@@ -92,6 +102,25 @@ def _of_classes(
 
 def _pair(record: Record | None) -> tuple[str, str]:
     return wording.value(record), wording.interval(record) or wording.MISSING
+
+
+def confusion_table(points: Sequence[Point], records: Sequence[Record], most: int = 3) -> Cells:
+    """Return the most frequent confusions of each point, a line each; no line where none was looked for.
+
+    Args:
+        points: The operating points.
+        records: Their figures, the most frequent confusion of each first.
+        most: Lines a point.
+    """
+    lines = []
+    for name, spec in (*((point.name, point.spec.text) for point in points), (CORE, CORE)):
+        own = [record for record in records if (record.spec, record.metric) == (spec, "confused")]
+        own.sort(key=lambda record: -record.value * record.n)
+        lines += [
+            [wording.shown(name, 40), wording.shown(record.scope, 80), *_pair(record), wording.whole(record.n)]
+            for record in own[:most]
+        ]
+    return ["point", "most frequent confusions", "share", "95% interval", "samples"], lines
 
 
 def promise_table(promises: Sequence[Promise]) -> Cells:

@@ -14,7 +14,19 @@ CORE = "core"
 """What records of the core itself have for a spec."""
 _MARKS = ("ungated", "unresolved")
 _COSTS = ("latency", "macs", "params", "size_bytes")
-_AUDITED = ("worst_", "recall", "churn", "changed_", "broken_", "ece", "temperature", "auc", "macro_auc", "promise_")
+_AUDITED = (
+    "worst_",
+    "recall",
+    "churn",
+    "changed_",
+    "broken_",
+    "confused",
+    "ece",
+    "temperature",
+    "auc",
+    "macro_auc",
+    "promise_",
+)
 _NO_HEADLINES = ("loss", *_COSTS, *_AUDITED)
 
 

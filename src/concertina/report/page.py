@@ -16,6 +16,7 @@ from concertina.report.audited import (
     promise_notes,
     promise_table,
 )
+from concertina.report.confusions import confusions
 from concertina.report.figures import ReportData, rows
 from concertina.report.hurt import hurt_classes
 from concertina.report.origins import in_words, measured_on, origins
@@ -61,6 +62,7 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "narrow": Markup(pareto_svg(data, width=360, height=320, prefix="narrow")),
         "baselines": list(data.baselines),
         "tradeoffs": [(name, Markup(svg)) for name, svg in tradeoff_svgs(data, promises)],
+        "confusions": confusions(data),
         "hurt": hurt_classes(data, found),
         "recalls": recall_table(data, found),
         "promises": promise_table(promises[:MAX_PROMISES]) if promises else None,
