@@ -27,7 +27,6 @@ from minilm import the_core as the_encoder
 from torch import nn
 
 import concertina as ct
-from concertina.analyse import analyse
 from concertina.analyse.rewriting import WAYS, replace_module
 from concertina.family.finish import sample_of
 from concertina.load.data import TensorData, batches
@@ -177,17 +176,9 @@ def tables(case: Case) -> Iterator[tuple[str, Record]]:
 
 
 def families(case: Case, epochs: float, seed: int) -> Iterator[tuple[str, Record]]:
-    """Yield (what, figure) of the points of three families: ranks, widths and blocks, and all together."""
+    """Yield (what, figure) of the points of two families: of widths and blocks, and of ranks too."""
     factored = ct.factorize(case.core, case.train)
-    graph = analyse(factored, ignore=WHOLE)
-    others = [
-        group.name
-        for group in graph.elastic_groups
-        if group.name.rpartition(".")[0] not in graph.factored or not group.name.endswith(".reduce")
-    ]
-    others += [block.path for block in graph.elastic_blocks]
     variants: dict[str, tuple[Core, Sequence[str]]] = {
-        "ranks": (factored, [*WHOLE, *others]),
         "widths and blocks": (case.core, WHOLE),
         "ranks, widths and blocks": (factored, WHOLE),
     }
