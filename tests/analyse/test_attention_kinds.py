@@ -103,7 +103,7 @@ class Network(nn.Module):
 
 def found(*blocks: Block, shared_table: bool = False) -> Graph:
     torch.manual_seed(0)
-    return analyse(core_of(Network(*blocks, shared_table=shared_table), 2, TOKENS, 6))
+    return analyse(core_of(Network(*blocks, shared_table=shared_table), 2, TOKENS, 6), time_limit_s=8)
 
 
 def heads_of(graph: Graph) -> list[Group]:
@@ -149,7 +149,7 @@ def test_a_weight_kept_the_other_way_round_is_a_linear_layer() -> None:
     network = nn.Sequential(
         nn.Linear(6, 8), nn.ReLU(), Turned(12, 8), nn.ReLU(), Turned(5, 12), nn.ReLU(), nn.Linear(5, 3)
     )
-    graph = analyse(core_of(network, 2, 6))
+    graph = analyse(core_of(network, 2, 6), time_limit_s=8)
     assert {group.name: group.units for group in graph.elastic_groups} == {"0": 8, "2": 12, "4": 5}
     middle = next(group for group in graph.groups if group.name == "2")
     assert {(m.tensor, m.dim, m.role) for m in middle.members} == {

@@ -137,13 +137,15 @@ def _assigned(texts: Sequence[str] | None, option: str) -> dict[str, float]:
 
 def _check_names(family: Family, options: Options, protect: dict[str, float]) -> None:
     """Refuse names that the family or the registries do not know, before data is read."""
-    from concertina.audits import GUARANTEES
+    from concertina.audits import AUDITS, GUARANTEES
     from concertina.family.audits import check_bounds
     from concertina.family.held_out import check_classifier
     from concertina.family.promises import check_protect
 
     check_classifier(family)
     GUARANTEES.entry(options.method)
+    if options.audits and not names(options.audits):
+        raise InputError("--audits", asked=repr(options.audits), allowed=", ".join(AUDITS.names()))
     check_bounds(options.bound or (), names(options.audits), family.core.class_names)
     if protect:
         check_protect(protect, family.core.class_names, "--protect")

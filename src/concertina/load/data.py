@@ -170,6 +170,8 @@ def is_part(wanted: Sequence[str], there: Sequence[str]) -> bool:
         >>> is_part(["dog", "other"], ["cat", "dog", "bird"]), is_part(["dog", "fox"], ["cat", "dog", "bird"])
         (True, False)
     """
+    if len(set(wanted) - {OTHER}) >= len(there):
+        return False
     return set(wanted[:-1]) <= set(there) and (wanted[-1] in there or (wanted[-1] == OTHER and len(wanted) > 1))
 
 
