@@ -130,6 +130,26 @@ def chunk_choices(units: int) -> tuple[int, ...]:
     return (*range(chunk, units, chunk), units)
 
 
+def dim_of(group: Group, graph: Graph, *, axis: str, target: str) -> Dim:
+    """Return the dim of a group's units, in chunks; a group inside a skippable block needs that block.
+
+    Args:
+        group: An elastic group.
+        graph: What it was found in.
+        axis: Name of the axis.
+        target: What the dim is called after, behind the axis.
+    """
+    return Dim(
+        name=f"{axis}:{target}",
+        axis=axis,
+        target=group.name,
+        choices=chunk_choices(group.units),
+        members=group.members,
+        attributes=group.attributes,
+        needs=blocks_around(group, graph),
+    )
+
+
 def blocks_around(group: Group, graph: Graph) -> tuple[str, ...]:
     """Return the depth dims of elastic blocks that hold every member of the group."""
     tensors = {member.tensor for member in group.members}

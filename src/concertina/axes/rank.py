@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from concertina.axes.base import AXES, AxisTags, SizingAxis, blocks_around, chunk_choices, is_rank
+from concertina.axes.base import AXES, AxisTags, SizingAxis, dim_of, is_rank
 from concertina.types import Dim, Graph, Scores
 
 
@@ -24,15 +24,7 @@ class Rank(SizingAxis):
     def dims(self, graph: Graph) -> list[Dim]:
         """Return one dim per factorised layer; a layer inside a skippable block needs that block."""
         return [
-            Dim(
-                name=f"rank:{group.name.rpartition('.')[0]}",
-                axis="rank",
-                target=group.name,
-                choices=chunk_choices(group.units),
-                members=group.members,
-                attributes=group.attributes,
-                needs=blocks_around(group, graph),
-            )
+            dim_of(group, graph, axis=self.name, target=group.name.rpartition(".")[0])
             for group in graph.elastic_groups
             if group.units > 1 and is_rank(group, graph)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from concertina.axes.base import AXES, AxisTags, SizingAxis, blocks_around, chunk_choices, is_rank
+from concertina.axes.base import AXES, AxisTags, SizingAxis, dim_of, is_rank
 from concertina.types import Dim, Graph, Scores
 
 
@@ -19,15 +19,7 @@ class Width(SizingAxis):
     def dims(self, graph: Graph) -> list[Dim]:
         """Return one dim per elastic group; a group inside a skippable block needs that block."""
         return [
-            Dim(
-                name=f"width:{group.name}",
-                axis="width",
-                target=group.name,
-                choices=chunk_choices(group.units),
-                members=group.members,
-                attributes=group.attributes,
-                needs=blocks_around(group, graph),
-            )
+            dim_of(group, graph, axis=self.name, target=group.name)
             for group in graph.elastic_groups
             if group.units > 1 and not is_rank(group, graph)
         ]
