@@ -22,7 +22,7 @@ from concertina.analyse.factored import pairs_in
 from concertina.analyse.groups import Owned, coupled_groups, in_order, keys_of, uncoupled_groups
 from concertina.analyse.heads import judged_heads
 from concertina.analyse.identity import identity
-from concertina.analyse.jointly import SUBNETS, verify_jointly
+from concertina.analyse.jointly import verify_jointly
 from concertina.analyse.kept import is_on, keep, kept
 from concertina.analyse.layers import Key
 from concertina.analyse.permute import rigid
@@ -41,8 +41,6 @@ from concertina.types.network import IS_OUTPUT
 
 log = logging.getLogger("concertina")
 
-SUBNETS_MORE = 3
-"""How many subnets are tried on inputs of other sizes, once many hold on the smallest."""
 Progress = Callable[[str, float], None]
 """Called with what is being done and which share of it is done."""
 
@@ -170,12 +168,12 @@ def _unreached(own: nn.Module, inputs: tuple[Tensor, ...], probe: Probe) -> tupl
 def _all_together(
     probes: Sequence[Probe], verdicts: list[Verdict], blocks: list[Block], tell: Progress
 ) -> tuple[list[Verdict], list[Block]]:
-    """Return what holds together: many subnets on the smallest inputs, some on the others."""
+    """Return what holds together, on inputs of every size."""
     for number, probe in enumerate(probes):
         start, share = 0.85 + 0.15 * number / len(probes), 0.15 / len(probes)
         probe.going_on = _part_of(tell, "verifying all together", start, share)
         probe.going_on(0.0)
-        verdicts, blocks = verify_jointly(probe, verdicts, blocks, SUBNETS if number == 0 else SUBNETS_MORE)
+        verdicts, blocks = verify_jointly(probe, verdicts, blocks)
     return verdicts, blocks
 
 

@@ -29,7 +29,7 @@ Picks = tuple[dict[str, int], list[Block]]
 
 
 def verify_jointly(
-    probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int = SUBNETS
+    probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]
 ) -> tuple[list[Verdict], list[Block]]:
     """Return verdicts and blocks of which the elastic ones hold together; whatever breaks the rest becomes rigid.
 
@@ -37,15 +37,14 @@ def verify_jointly(
         probe: The randomised network.
         verdicts: What was found out about each group by itself.
         blocks: What was found out about each block by itself.
-        subnets: How many subnets are tried, two or more.
     """
     elastic = [verdict for verdict in verdicts if verdict.group.elastic]
     skippable = [block for block in blocks if block.elastic]
-    if not why_not_jointly(probe, elastic, skippable, subnets):
+    if not why_not_jointly(probe, elastic, skippable):
         return list(verdicts), list(blocks)
-    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probe, some, [], subnets))
+    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probe, some, []))
     whys = {verdict.group.name: why for verdict, why in broken}
-    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probe, held, some, subnets))
+    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probe, held, some))
     reasons = {block.path: why for block, why in fallen}
     judged = [
         replace(verdict, group=rigid(verdict.group, "jointly", whys[verdict.group.name]))
@@ -74,7 +73,7 @@ def _sifted(held: list[_T], more: list[_T], why: Callable[[list[_T]], str]) -> t
     return held, first + second
 
 
-def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int = SUBNETS) -> str:
+def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
     """Return why groups and skipped blocks do not hold together; "" when they do.
 
     All groups are reordered at once; then the smallest subnet and random ones are run. Each must give the same as its
@@ -84,13 +83,12 @@ def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[
         probe: The randomised network.
         verdicts: Elastic groups.
         blocks: Blocks that may be skipped.
-        subnets: How many subnets are tried, two or more.
     """
     with probe.plainly():
-        return _why_not_jointly(probe, verdicts, blocks, subnets)
+        return _why_not_jointly(probe, verdicts, blocks)
 
 
-def _why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int) -> str:
+def _why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
     generator = probe.generator()
     values: dict[str, Tensor] = {}
     for verdict in verdicts:
@@ -98,21 +96,19 @@ def _why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence
         values |= moved({**probe.tensors, **values}, members, next(cycles(verdict.group, generator)))
     if probe.disturbed(values)[0] >= SAME:
         return "reordering it together with other groups changes what the network computes"
-    for done, (kept, skipped) in enumerate(_picks(verdicts, blocks, subnets, generator)):
-        probe.going_on(done / subnets)
+    for done, (kept, skipped) in enumerate(_picks(verdicts, blocks, generator)):
+        probe.going_on(done / SUBNETS)
         if why := _why_it_fails(probe, verdicts, kept, skipped):
             return f"together with other groups and blocks, {why}"
     return ""
 
 
-def _picks(
-    verdicts: Sequence[Verdict], blocks: Sequence[Block], subnets: int, generator: torch.Generator
-) -> Iterator[Picks]:
+def _picks(verdicts: Sequence[Verdict], blocks: Sequence[Block], generator: torch.Generator) -> Iterator[Picks]:
     """Yield the smallest subnet, with and without blocks, then random ones."""
     smallest = {verdict.group.name: 1 for verdict in verdicts}
     yield smallest, []
     yield smallest, list(blocks)
-    for count in range(subnets - 2):
+    for count in range(SUBNETS - 2):
         kept = {verdict.group.name: _some_units(verdict, count % 2 == 0, generator) for verdict in verdicts}
         yield kept, [block for block in blocks if torch.rand(1, generator=generator) < 0.5]
 
