@@ -51,8 +51,8 @@ def test_costs_are_those_of_the_networks(other: bool) -> None:
         module = some.at(point=point.name)
         assert point.macs == CostModel.of(module, some.core.example_inputs, Space(())).full()
         assert point.params == sum(p.numel() for p in module.parameters())
-    smaller = [a.macs < b.macs for a, b in zip(some.points, family().points, strict=True)]
-    assert all(smaller) or other
+    gone = [b.macs - a.macs for a, b in zip(some.points, family().points, strict=True)]
+    assert all(macs == 0 if other else macs > 0 for macs in gone)
 
 
 @pytest.mark.parametrize("other", [False, True])
@@ -114,6 +114,13 @@ def test_data_of_some_classes_is_numbered_anew() -> None:
 def test_odd_classes_are_refused(classes: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         family().for_classes(classes, **options)
+
+
+def test_the_whole_core_is_no_reference_for_some_of_its_classes() -> None:
+    some, held = family().for_classes(KEPT), digits("validation").for_classes(KEPT)
+    for ask in (some.measure, some.audit):
+        with pytest.raises(InputError, match="classes of the core to compare with: got 0, 1, 2"):
+            ask(held, core=ct.load("zoo:digits-cnn"))
 
 
 def test_classes_are_cut_once() -> None:

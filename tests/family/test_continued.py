@@ -62,12 +62,7 @@ def test_the_core_teaches_and_not_the_family() -> None:
     with torch.no_grad():
         for tensor in start.supernet.module.parameters():
             tensor.zero_()
-    losses = [further(start, recipe="label-free", epochs=epochs).supernet.module for epochs in (0, 2)]
-    with torch.no_grad():
-        images = digits().tensors[0]
-        wanted = core().module(images).argmax(1)
-        right = [float((module.eval()(images).argmax(1) == wanted).float().mean()) for module in losses]
-    assert right[1] >= right[0]
+    images = digits().inputs
     ready = ct.prepare(core(), digits(), start=start, **TRAINING)
     assert ready.teacher is not None
     torch.testing.assert_close(ready.teacher.module(images), core().module(images))

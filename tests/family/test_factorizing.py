@@ -43,6 +43,8 @@ def test_the_network_as_it_was_is_the_core() -> None:
         for made in (family(), dense())
     )
     assert ours == plain
+    again = family().measure(digits("validation"), points=[family().points[0].name], core=factorised())
+    assert next(r.value for r in again if r.spec == "core" and r.metric == "accuracy") == plain
     assert family().core.fingerprint == ct.load("zoo:digits-cnn").fingerprint
     assert family().evidence.provenance["factorised"] == "4 layers (spatial)"
 

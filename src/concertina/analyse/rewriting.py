@@ -98,6 +98,11 @@ def rewritten_core(core: Core, made: Mapping[str, nn.Module], how: Mapping[str, 
     )
 
 
+def as_loaded(core: Core) -> Core:
+    """Return the core as it was before layers were rewritten; itself where none is."""
+    return core if core.teacher is None else replace(core, module=core.teacher, rewritten={}, teacher=None)
+
+
 def not_borne(core: Core, made: Mapping[str, nn.Module], wanted: Callable[[Sequence[str]], nn.Module]) -> list[str]:
     """Return layers with which the network fails in their new form, or computes something else than it ought to.
 

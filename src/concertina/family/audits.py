@@ -11,6 +11,7 @@ import torch
 from concertina.audits import AUDITS, Reference
 from concertina.errors import DataError, InputError, UnknownNameError, did_you_mean
 from concertina.family.evidence import CORE, Measurable, core_predictions_on
+from concertina.family.finish import comparable
 from concertina.family.held_out import BATCH, answered, check_classifier, chosen, class_place, held_out, keep
 from concertina.load.data import TensorData, batches
 from concertina.measure.answers import Answers, answers
@@ -147,8 +148,10 @@ def check_core(family: Measurable, core: Core | None) -> None:
     """Refuse a core that is not the one the family was made from.
 
     Raises:
-        InputError: Its fingerprint is another.
+        InputError: Its fingerprint is another, or it answers in other classes.
     """
+    if core is not None:
+        comparable(family, core)
     if core is not None and core.fingerprint != family.core.fingerprint:
         raise InputError(
             "core to compare with",
@@ -162,7 +165,7 @@ def _reference(family: Measurable, core: Core | None, data: TensorData) -> tuple
     """Return what points are compared with, and the core's own answers where it was given."""
     if core is not None:
         names = family.core.class_names
-        own = answers(core.module, family.task, batches(data, BATCH), spec=CORE, class_names=names)
+        own = answers(comparable(family, core).module, family.task, batches(data, BATCH), spec=CORE, class_names=names)
         return Reference("core", CORE, own.predictions), own
     known = core_predictions_on(family, data)
     if known is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from concertina.analyse.rewriting import as_loaded
 from concertina.errors import InputError
-from concertina.family.factorizing import before_factors
 from concertina.family.family import Family
 from concertina.family.opening import open as open_family
 from concertina.family.options import FitOptions, task_of
@@ -56,7 +56,7 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
         InputError: The family was made from another network, is here in part only, or its outputs were cut.
         FormatError: The file is damaged.
     """
-    family = start if isinstance(start, Family) else open_family(start, module=before_factors(core).module)
+    family = start if isinstance(start, Family) else open_family(start, module=as_loaded(core).module)
     if not family.complete:
         raise InputError(
             "option start", asked="a family opened in part", allowed="a whole one", do="Call grow() first."
@@ -78,7 +78,7 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
             allowed="others",
             do="Fit it anew, for longer.",
         )
-    plain, structure = before_factors(core), family.core
+    plain, structure = as_loaded(core), family.core
     core = replace(plain, module=structure.module, rewritten=structure.rewritten, augment=structure.augment)
     core = replace(core, teacher=plain.module if core.rewritten else None)
     task = task_of(core, options)
@@ -102,7 +102,7 @@ def _make_trainable(supernet: Supernet, module: nn.Module) -> None:
 def core_as_teacher(core: Core, family: Family) -> Teacher:
     """Return the core as what teaches a family that is no longer equal to it."""
     costs, space = family.supernet.costs, family.supernet.space
-    return Teacher(before_factors(core).module, costs.macs(space.full))
+    return Teacher(as_loaded(core).module, costs.macs(space.full))
 
 
 def facts_before(provenance: Mapping[str, str]) -> dict[str, str]:

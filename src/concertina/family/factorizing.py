@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from concertina.analyse.factorize import factorize_core
@@ -97,13 +96,6 @@ def factorize(core: Core, data: Any = None, **options: Unpack[FactorOptions]) ->
         reasons = some([f"{path} ({why})" for path, why in found.left.items()], 4)
         log.info("layers that stay as they are: %s", reasons)
     return found.core
-
-
-def before_factors(core: Core) -> Core:
-    """Return the core as it was before its layers were factorised; itself where none is."""
-    if core.teacher is None:
-        return core
-    return replace(core, module=core.teacher, rewritten={}, teacher=None)
 
 
 def facts_of_factors(core: Core) -> dict[str, str]:

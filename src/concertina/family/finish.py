@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from concertina.errors import DataError
+from concertina.analyse.rewriting import as_loaded
+from concertina.errors import DataError, InputError
 from concertina.family.dial import point_called
 from concertina.family.evidence import CORE, Measurable, core_predictions_on
 from concertina.load.data import TensorData, batches, check_fits
@@ -83,7 +84,9 @@ def measure_family(
     Raises:
         PointError: There is no point of such a name.
         DataError: The data does not fit the network.
+        InputError: The core answers in other classes than the family.
     """
+    core = None if core is None else comparable(family, core)
     check_fits(data, family.core if core is None else core)
     wanted = [point_called(family.points, name) for name in points] or list(family.points)
     task, records = family.task, []
@@ -105,6 +108,18 @@ def measure_family(
     named = {data_key(data.fingerprint): data.label} if data.source else {}
     family.evidence = replace(family.evidence, provenance={**family.evidence.provenance, **named})
     return records
+
+
+def comparable(family: Measurable, core: Core) -> Core:
+    """Return a core as it was loaded, to be measured beside a family.
+
+    Raises:
+        InputError: It answers in other classes, as for a family that was cut to some of them.
+    """
+    if core.class_names != family.core.class_names:
+        asked, allowed = (", ".join(names) or "none" for names in (core.class_names, family.core.class_names))
+        raise InputError("classes of the core to compare with", asked=asked, allowed=allowed)
+    return as_loaded(core)
 
 
 def _churn_of(family: Measurable, quality: Quality, new: Sequence[Record], data: TensorData) -> list[Record]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from concertina.analyse import analyse
+from concertina.analyse.rewriting import as_loaded
 from concertina.analyse.split_attention import with_split_attention
 from concertina.family.continued import check_start, core_as_teacher, facts_before, family_to_go_on
 from concertina.family.evidence import Evidence
-from concertina.family.factorizing import before_factors, facts_of_factors
+from concertina.family.factorizing import facts_of_factors
 from concertina.family.family import Family
 from concertina.family.finish import calibrate_points, measure_family, sample_of
 from concertina.family.given import check_augments, say_missing_classes, taken
@@ -111,7 +112,7 @@ def _fitted(
     facts = _provenance(settings, options, ready.train_data, spent, started) | ready.facts
     family.evidence = Evidence((), (), facts)
     if held is not None:
-        measure_family(family, before_factors(core), held, progress=progress, seed=settings.seed)
+        measure_family(family, core, held, progress=progress, seed=settings.seed)
     for warning in family.warnings:
         log.warning(warning)
     return family
@@ -232,7 +233,7 @@ def _lessons(core: Core, task: Task, train_data: Any, progress: Reporter | None,
     data = taken(train_data, core, task, labels=False)
     say_missing_classes(data, core, "the training data")
     needed = train_settings(options).epochs > 0 and recipe.needs_labels
-    data = labelled(before_factors(core), task, data, needed=needed, progress=progress)
+    data = labelled(as_loaded(core), task, data, needed=needed, progress=progress)
     check_augments(data, task)
     return data
 
