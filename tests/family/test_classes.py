@@ -123,6 +123,13 @@ def test_the_whole_core_is_no_reference_for_some_of_its_classes() -> None:
             ask(held, core=ct.load("zoo:digits-cnn"))
 
 
+def test_some_classes_of_the_training_data_promise_nothing() -> None:
+    some = family().for_classes(KEPT)
+    with pytest.raises(DataError, match="this is what the family was trained on"):
+        some.promise({"3": 0.2}, digits().for_classes(KEPT))
+    assert some.promise({"3": 0.2}, digits("validation").for_classes(KEPT), points=["p100"])
+
+
 def test_classes_are_cut_once() -> None:
     with pytest.raises(InputError, match="cut to classes before"):
         family().for_classes(KEPT).for_classes(["3", "5"])

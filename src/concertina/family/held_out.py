@@ -58,11 +58,11 @@ def held_out(family: Measurable, source: Any) -> TensorData:
 
 
 def _refuse_training_data(family: Measurable, data: TensorData) -> None:
-    """Refuse what was trained on by its fingerprint, and warn of what bears its name."""
+    """Refuse what was trained on, or some classes of it, by its fingerprint, and warn of what bears its name."""
     source = data.source.removeprefix("a part of ")
     for label in TRAINED_ON:
         for told in family.evidence.provenance.get(label, "").split(" | "):
-            if f"fingerprint {data.fingerprint}" in told:
+            if any(f"fingerprint {known}" in told for known in (data.fingerprint, data.origin) if known):
                 raise DataError(
                     "this is what the family was trained on: figures on it say nothing of new data",
                     asked=data.label,

@@ -40,6 +40,8 @@ class TensorData(Dataset[tuple[Tensor, ...]]):
         self.class_names = tuple(class_names)
         self.source = ""
         """What the samples were opened from: "zoo:digits@test", "cells.npz@part=test"; "" where that is not known."""
+        self.origin = ""
+        """Fingerprint of the data whose classes these are some of; "" for data as it was opened."""
 
     @property
     def label(self) -> str:
@@ -115,6 +117,7 @@ class ArrayData(TensorData):
             raise DataError("classes of the data", asked=", ".join(wanted), allowed="classes with samples")
         part = ArrayData([self.inputs[kept], labels[kept]], wanted)
         part.source = f"{self.source}, classes {', '.join(wanted)}".removeprefix(", ")
+        part.origin = self.origin or self.fingerprint
         return part
 
     @property
