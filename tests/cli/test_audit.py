@@ -38,7 +38,7 @@ def test_audits_are_printed_point_by_point_and_kept_when_asked(file: Path, capsy
 
 
 def test_a_promise_is_kept_in_the_file(file: Path, capsys: Capsys) -> None:
-    words = ["--protect", "3=0.15", "--protect", "8=0.3", "--min-precision", "8=0.01", "--points", "p50", "--save"]
+    words = ["--protect", "3=0.15,8=0.3", "--min-precision", "8=0.01", "--points", "p50", "--save"]
     assert main(["audit", str(file), *TEST, *words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [(one["class_name"], one["bound"], one["statements"]) for one in told["promises"]] == [

@@ -119,9 +119,10 @@ def check(options: Options) -> tuple[Reach, dict[str, float], dict[str, float]]:
 
 
 def _assigned(texts: Sequence[str] | None, option: str) -> dict[str, float]:
-    """Return "cat=0.02" and the like as class name -> number."""
+    """Return "cat=0.02", "cat=0.02,dog=0.1" and the like as class name -> number."""
     found: dict[str, float] = {}
-    for text in texts or ():
+    split = [part for text in texts or () for part in (text.split(",") if text.count("=") > 1 else [text])]
+    for text in split:
         name, _, number = text.rpartition("=")
         try:
             value = float(number)

@@ -12,6 +12,8 @@ from concertina.report.figures import ReportData
 from concertina.report.scales import Scale, linear_ticks
 
 MAX_PLOTS, MAX_CURVES = 6, 6
+HEADROOM = 1.15
+"""How much higher than the curves the plot is: its name stands there."""
 WIDTH, HEIGHT = 460, 300
 _STYLE = """
 .ct-trade{color:#1c2430;font:12px system-ui,sans-serif}
@@ -50,7 +52,7 @@ def tradeoff_svgs(data: ReportData, promises: Sequence[Promise]) -> list[tuple[s
 def _svg(curves: Sequence[_Curve], prefix: str) -> str:
     spots = [spot for curve in curves for spot in (*curve.spots, _promised(curve.promise))]
     x = Scale(0.0, max(0.05, *(spot[0] for spot in spots)), 52, WIDTH - 86)
-    y = Scale(0.0, max(0.05, *(spot[1] for spot in spots)), HEIGHT - 44, 14)
+    y = Scale(0.0, HEADROOM * max(0.05, *(spot[1] for spot in spots)), HEIGHT - 44, 14)
     title = wording.shown(f"False alarms against misses of {curves[0].promise.class_name}", 100)
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="ct-trade" role="img" viewBox="0 0 {WIDTH} {HEIGHT}" '
