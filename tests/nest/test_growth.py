@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concertina.axes.width import chunk_choices
+from concertina.axes.base import chunk_choices
 from concertina.errors import SpecError
 from concertina.nest import build_growth_order
 from concertina.types import Dim, GrowthOrder, Member, Space, SubnetSpec
