@@ -24,7 +24,8 @@ from cifar import DTYPE, WHOLE
 
 import concertina as ct
 from concertina.analyse import analyse
-from concertina.family.finish import calibrate_points, sample_of
+from concertina.family.finish import calibrate_points
+from concertina.family.samples import sample_of
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.quality import evaluate

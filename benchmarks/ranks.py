@@ -28,7 +28,7 @@ from torch import nn
 
 import concertina as ct
 from concertina.analyse.rewriting import WAYS, replace_module
-from concertina.family.finish import sample_of
+from concertina.family.samples import sample_of
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.quality import evaluate

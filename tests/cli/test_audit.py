@@ -115,3 +115,17 @@ def test_what_is_wrong_is_said_in_one_message(file: Path, capsys: Capsys, words:
 def test_a_family_of_ones_own_network_is_shown_the_way(files: Files, capsys: Capsys) -> None:
     assert main(["audit", str(files.own), *TEST, "--protect", "3=0.2"]) == 2
     assert "family.promise({'3': 0.2}, data)" in capsys.readouterr().err
+
+
+def test_fit_protects_classes_and_keeps_what_it_promises(tmp_path: Path, capsys: Capsys) -> None:
+    file = tmp_path / "protected.concertina"
+    data = ["--data", "zoo:digits@train", "--validation", "zoo:digits@validation"]
+    words = ["--protect", "3=0.2", "--class-weights", "3=3,8=2", "--balanced", "--points", "0.5", "--epochs", "0.1"]
+    assert main(["fit", "zoo:mlp", *data, *words, "-o", str(file), "--quiet"]) == 0
+    family = ct.open(file)
+    assert {(one.class_name, one.bound, one.point) for one in family.promises} == {
+        ("3", 0.2, "p50"),
+        ("3", 0.2, "p100"),
+    }
+    assert family.evidence.provenance["class weights"].startswith("0 0.7")
+    capsys.readouterr()

@@ -11,7 +11,7 @@ from tests.family.subjects import digits, family, fresh
 
 import concertina as ct
 from concertina.errors import DataError, PointError
-from concertina.family.finish import calibration_batches
+from concertina.family.samples import calibration_batches
 from concertina.nest import norm_tensors
 from concertina.save import open_artifact, write_artifact
 

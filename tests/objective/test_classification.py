@@ -141,3 +141,22 @@ def test_without_class_names_the_outputs_bound_the_labels() -> None:
 def test_options_out_of_range_are_named(options: dict[str, object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         Classification(**options)  # type: ignore[arg-type]
+
+
+def test_weights_of_classes_weigh_samples_in_loss_and_distillation() -> None:
+    """A sample of weight 3 counts as three samples: against batches in which it is there three times."""
+    weighed, plain = Classification(("a", "b", "c"), class_weights=(3, 1, 1)), Classification(("a", "b", "c"))
+    teacher = LOGITS.flip(1)
+    rows = torch.tensor([0, 0, 0, 1, 2, 3, 3, 3])
+    repeated = (BATCH[0][rows], LABELS[rows])
+    for found, wanted in (
+        (weighed.loss(LOGITS, BATCH), plain.loss(LOGITS[rows], repeated)),
+        (weighed.distill(LOGITS, teacher, BATCH), plain.distill(LOGITS[rows], teacher[rows], repeated)),
+    ):
+        assert float(found * len(LABELS)) == pytest.approx(float(wanted * len(rows)))
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1, 1, 0), (1, 1, float("nan"))])
+def test_weights_that_are_none_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="class weights"):
+        Classification(("a", "b", "c"), class_weights=weights)

@@ -96,3 +96,24 @@ def test_scores_that_are_not_finite_are_refused() -> None:
     broken = [(torch.full_like(data[0][0], float("inf")), data[0][1])]
     with pytest.raises(AnalysisError, match="not finite"):
         score(core, graph, task, broken, criterion="taylor")
+
+
+def test_beta_rank_tells_filters_apart_by_what_they_make_of_the_data() -> None:
+    """Two filters of equal weights: one reads a channel that varies, the other one that hardly does."""
+    first, second = nn.Conv2d(2, 4, 1, bias=False), nn.Conv2d(4, 3, 1, bias=False)
+    with torch.no_grad():
+        first.weight.zero_()
+        for unit, channel in enumerate((0, 0, 1, 1)):
+            first.weight[unit, channel] = 1.0
+        second.weight.fill_(1.0)
+    module = nn.Sequential(first, nn.ReLU(), second, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images = (
+        torch.rand(32, 2, 4, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.05])[:, None, None]
+    )
+    core = ct.load(module, images[:2], task="classification", class_names=("a", "b", "c"))
+    task = TASKS.get("classification")(core.class_names)  # type: ignore[call-arg]
+    graph = analyse(core)
+    values = score(core, graph, task, [(images, torch.zeros(32, dtype=torch.int64))], criterion="beta-rank").units
+    assert sorted(next(iter(values.values())).argsort()[:2].tolist()) == [2, 3]
+    sizes = score(core, graph, task, [], criterion="magnitude-l2").units
+    assert float(next(iter(sizes.values())).std()) == pytest.approx(0, abs=1e-6)

@@ -34,6 +34,14 @@ def test_any_combination_may_be_drawn() -> None:
     assert any(spec[one.name] == one.choices[0] and spec[other.name] == other.original for spec in drawn)
 
 
+def test_random_specs_stay_within_a_spec_they_are_given() -> None:
+    space, generator = supernet().space, torch.Generator().manual_seed(0)
+    for _ in range(100):
+        within = random_spec(space, generator)
+        spec = random_spec(space, generator, within=within)
+        assert all(spec[dim.name] <= within[dim.name] for dim in space.dims)
+
+
 def test_every_recipe_takes_random_specs_or_refuses_them_by_name() -> None:
     refused = []
     for recipe in RECIPES.names():

@@ -28,6 +28,26 @@ def test_a_rehearsal_is_repeatable_and_leaves_the_supernet_alone() -> None:
     assert first.macs_spent > made.costs.macs(made.space.full) * len(DATA)
 
 
+def test_several_rehearsals_start_anew_within_what_is_left() -> None:
+    ready, settings = ct.prepare(CORE, DATA, points=(0.5,), order="criterion"), replace(SETTINGS, epochs=8.0)
+    told: list[str] = []
+
+    def tell(stage: str, _done: float) -> None:
+        told.extend([stage] if told[-1:] != [stage] else [])
+
+    one = rehearsed_order(ready.supernet, ready.task, DATA, settings)
+    three = rehearsed_order(ready.supernet, ready.task, DATA, settings, tell, rehearsals=3)
+    assert told == ["rehearsing random subnets", "measuring what can go"] * 3
+    assert three.macs_spent > one.macs_spent
+    assert sorted(three.order.steps) == sorted(one.order.steps)
+    orders = [
+        [rehearsed_order(ready.supernet, ready.task, DATA, each, rehearsals=n).order for n in (1, 5)]
+        for each in (replace(settings, seed=seed) for seed in range(4))
+    ]
+    assert any(once != often for once, often in orders)
+    assert ct.prepare(CORE, DATA, order="rehearsed", rehearsals=2, epochs=2.0).facts["rehearsals"] == "2"
+
+
 @pytest.mark.parametrize(("epochs", "order"), [(3.0, "criterion"), (30.0, "rehearsed")])
 def test_a_long_training_is_rehearsed_unless_said(epochs: float, order: str) -> None:
     given = {"points": (0.5,), "epochs": epochs, "batch_size": 32, "criterion": "magnitude-l2"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from concertina.cli.console import Console, Report, table
 from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.family_file import FamilyOptions, Reach, check_buildable, look, open_family
-from concertina.cli.inputs import check_data, check_points, check_weights, names
+from concertina.cli.inputs import assigned, check_data, check_points, check_weights, names
 from concertina.cli.layout import Sheet
 from concertina.errors import InputError
 
@@ -104,8 +103,8 @@ def check(options: Options) -> tuple[Reach, dict[str, float], dict[str, float]]:
     check_weights(options.weights)
     if options.weights is not None and not options.core:
         raise InputError("--weights", asked="without --core", allowed="with --core")
-    protect = _assigned(options.protect, "--protect")
-    floors = _assigned(options.min_precision, "--min-precision")
+    protect = assigned(options.protect, "--protect")
+    floors = assigned(options.min_precision, "--min-precision")
     for name in floors:
         if name not in protect:
             raise InputError("--min-precision", asked=repr(name), allowed=", ".join(protect) or "with --protect")
@@ -116,24 +115,6 @@ def check(options: Options) -> tuple[Reach, dict[str, float], dict[str, float]]:
     call = f"family.promise({protect!r}, data)" if protect else "family.audit(data)"
     check_buildable(options, reach, call)
     return reach, protect, floors
-
-
-def _assigned(texts: Sequence[str] | None, option: str) -> dict[str, float]:
-    """Return "cat=0.02", "cat=0.02,dog=0.1" and the like as class name -> number."""
-    found: dict[str, float] = {}
-    split = [part for text in texts or () for part in (text.split(",") if text.count("=") > 1 else [text])]
-    for text in split:
-        name, _, number = text.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            name, value = "", 0.0
-        if not name.strip():
-            raise InputError(option, asked=repr(text), allowed="CLASS=NUMBER, such as cat=0.02")
-        if name.strip() in found:
-            raise InputError(option, asked=f"{name.strip()!r} twice", allowed="each class once")
-        found[name.strip()] = value
-    return found
 
 
 def _check_names(family: Family, options: Options, protect: dict[str, float]) -> None:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from concertina.cli.console import Console, records_table
 from concertina.cli.data import TextOptions, check_tokenizer, opened, with_own_tokenizer
 from concertina.cli.facts import of_file
 from concertina.cli.inputs import (
+    assigned,
     check_data,
     check_file,
     check_output,
@@ -35,7 +36,7 @@ EXAMPLE = (
     "concertina fit zoo:digits-cnn --data zoo:digits@train --validation zoo:digits@validation -o digits.concertina"
 )
 
-SHAPING = ("criterion", "order", "worth", "ignore", "outputs")
+SHAPING = ("criterion", "order", "rehearsals", "worth", "ignore", "outputs")
 """Options that shape a family, beside its points."""
 
 
@@ -89,6 +90,28 @@ class Options(TextOptions, Common):
     tables: Annotated[
         float, typer.Option(help="With --factorize: share of their values to which embedding tables fall; 0: left.")
     ] = 0.0
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=RATE",
+            help="A class that matters more, and the share of it that may be missed on new data at every point.",
+            show_default=False,
+        ),
+    ] = None
+    class_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=NUMBER",
+            help="What samples of a class count in training, others 1; or balanced: all classes alike.",
+            show_default=False,
+        ),
+    ] = None
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Let criteria and statistics see all classes equally often.")
+    ] = False
+    rehearsals: Annotated[
+        int, typer.Option(help="How often the growth order is rehearsed: again each time half of the rest is gone.")
+    ] = 1
     worth: Annotated[
         str, typer.Option(metavar="NAME", help="What growth steps are priced by: macs, or latency on this machine.")
     ] = "macs"
@@ -209,13 +232,14 @@ def _check_outputs(options: Options) -> None:
 
 
 def _check_names(options: Options) -> None:
-    from concertina.family.options import check_order, check_worth, train_settings
+    from concertina.family.options import check_classes, check_order, check_rehearsals, check_worth, train_settings
     from concertina.load import ZOO
     from concertina.score import CRITERIA
     from concertina.train import RECIPES
 
     _check_start(options)
     _check_factors(options)
+    _check_protection(options)
     CRITERIA.entry(options.criterion)
     RECIPES.entry(options.recipe)
     if options.network.startswith("zoo:"):
@@ -223,6 +247,8 @@ def _check_names(options: Options) -> None:
     try:
         check_order(options.order)
         check_worth(options.worth)
+        check_rehearsals(_settings(options))
+        check_classes(_settings(options))
         train_settings(_settings(options))
     except InputError as error:
         option = as_option(error.where.removeprefix("option "))
@@ -237,6 +263,19 @@ def _check_start(options: Options) -> None:
         if getattr(options, name) != getattr(Options, name):
             asked, do = "with --start", "A family that is there already has its shape."
             raise InputError(as_option(name), asked=asked, allowed="one of both", do=do)
+
+
+def _check_protection(options: Options) -> None:
+    """Refuse rates without data to prove them on; which classes there are is known only with the network."""
+    if options.protect and options.validation is None:
+        do = "Give labelled data that training does not see."
+        raise InputError("--protect", asked="without --validation", allowed="together with it", do=do)
+
+
+def _class_weights(options: Options) -> dict[str, float] | Literal["balanced"]:
+    if options.class_weights == ["balanced"]:
+        return "balanced"
+    return assigned(options.class_weights, "--class-weights")
 
 
 def _check_factors(options: Options) -> None:
@@ -261,6 +300,7 @@ def _shape(options: Options) -> FitOptions:
         "ignore": [name.strip() for name in options.ignore.split(",") if name.strip()],
         "outputs": sizes(options.outputs),
         "worth": options.worth,
+        "rehearsals": options.rehearsals,
     }
 
 
@@ -268,6 +308,9 @@ def _settings(options: Options) -> FitOptions:
     return {
         **_shape(options),
         "recipe": options.recipe,
+        "protect": assigned(options.protect, "--protect"),
+        "class_weights": _class_weights(options),
+        "balanced": options.balanced,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,

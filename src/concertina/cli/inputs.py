@@ -199,3 +199,33 @@ def _check_parent(path: Path) -> None:
 def _same(one: Path, other: Path) -> bool:
     """Return whether two paths lead to the same file, links followed."""
     return os.path.realpath(one) == os.path.realpath(other) or (one.exists() and other.exists() and one.samefile(other))
+
+
+def assigned(texts: Sequence[str] | None, option: str) -> dict[str, float]:
+    """Return "cat=0.02", "cat=0.02,dog=0.1" and the like as class name -> number.
+
+    Args:
+        texts: As they were typed; a comma may stand in a class name where there is one number only.
+        option: Where they were typed, to begin messages.
+
+    Raises:
+        InputError: One is no such pair, or names a class twice.
+
+    Example:
+        >>> assigned(["cat=0.02,dog=0.1"], "--protect")
+        {'cat': 0.02, 'dog': 0.1}
+    """
+    found: dict[str, float] = {}
+    split = [part for text in texts or () for part in (text.split(",") if text.count("=") > 1 else [text])]
+    for text in split:
+        name, _, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            name, value = "", 0.0
+        if not name.strip():
+            raise InputError(option, asked=repr(text), allowed="CLASS=NUMBER, such as cat=0.02")
+        if name.strip() in found:
+            raise InputError(option, asked=f"{name.strip()!r} twice", allowed="each class once")
+        found[name.strip()] = value
+    return found

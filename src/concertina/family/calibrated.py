@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from concertina.errors import PointError
 from concertina.family.dial import largest_that_fits
-from concertina.family.finish import calibration_batches
+from concertina.family.samples import calibration_batches
 from concertina.load.data import TensorData
 from concertina.nest import Supernet, inherited_private
 from concertina.objective.base import Task

@@ -19,9 +19,9 @@ from concertina.objective.base import Task
 from concertina.train import Teacher
 from concertina.types import Core
 
-DECIDED = ("criterion", "order", "worth", "ignore", "groups", "outputs")
+DECIDED = ("criterion", "order", "rehearsals", "worth", "ignore", "groups", "outputs")
 """Options that shape a family: one that is there has its shape."""
-KEPT = ("criterion", "order", "rehearsal MACs", "worth", "kept whole", "declared by hand", "factorised")
+KEPT = ("criterion", "order", "rehearsal MACs", "rehearsals", "worth", "kept whole", "declared by hand", "factorised")
 """Facts of the provenance that stay true when a family is trained further."""
 EARLIER, SEEN_EARLIER = "trained before", "training data before"
 

@@ -9,9 +9,9 @@ from typing import Any, TypedDict, Unpack
 from concertina.analyse.factorize import factorize_core
 from concertina.analyse.split_attention import ATTENTION, with_split_attention
 from concertina.errors import InputError, did_you_mean, some
-from concertina.family.finish import sample_of
 from concertina.family.given import filled, taken
 from concertina.family.options import task_of
+from concertina.family.samples import sample_of
 from concertina.load.data import batches
 from concertina.objective.base import Task
 from concertina.types import Core

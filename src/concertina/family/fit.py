@@ -16,12 +16,14 @@ from concertina.family.continued import check_start, core_as_teacher, facts_befo
 from concertina.family.evidence import Evidence
 from concertina.family.factorizing import facts_of_factors
 from concertina.family.family import Family
-from concertina.family.finish import calibrate_points, measure_family, sample_of
+from concertina.family.finish import calibrate_points, measure_family
 from concertina.family.given import check_augments, say_missing_classes, taken
 from concertina.family.options import FitOptions, check_options, task_of, train_settings
 from concertina.family.order import agreed_scores, put_in_order
 from concertina.family.outputs import with_cut_outputs
 from concertina.family.preparation import Preparation
+from concertina.family.protecting import check_protection, check_supported, promised, weighted
+from concertina.family.samples import balanced_sample, sample_of
 from concertina.load.data import TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.machine import machine_fingerprint, multiplies_bfloat16, versions
@@ -102,17 +104,23 @@ def _fitted(
     ranks.check_batch(settings.batch_size)
     if settings.dtype == "bfloat16" and not multiplies_bfloat16(settings.device):
         log.warning("this device emulates bfloat16, which takes about ten times as long as float32; see dtype='auto'")
+    check_protection(core, options, validation=validation is not None)
     held = None if validation is None else taken(validation, core, task_of(core, options))
     if held is not None:
         say_missing_classes(held, core, "the validation data")
     ready = prepare(core, train_data, points=points, progress=progress, **options)
+    check_supported(options, core, held, ready.train_data, len(ready.supernet.points))
     spent = _train(ready, settings, options, progress, started) if settings.epochs > 0 else Spent()
-    calibrate_points(ready.supernet, ready.task, ready.train_data, progress, full=settings.epochs > 0)
+    balanced = options.get("balanced", False)
+    calibrate_points(
+        ready.supernet, ready.task, ready.train_data, progress, full=settings.epochs > 0, balanced=balanced
+    )
     family = ready.family
     facts = _provenance(settings, options, ready.train_data, spent, started) | ready.facts
     family.evidence = Evidence((), (), facts)
     if held is not None:
         measure_family(family, core, held, progress=progress, seed=settings.seed)
+        promised(family, options, held, progress)
     for warning in family.warnings:
         log.warning(warning)
     return family
@@ -192,8 +200,10 @@ def prepare(
     if options.get("start") is not None:
         return _going_on(core, train_data, progress, options)
     tell = progress or (lambda _stage, _done: None)
-    settings, shares, task = train_settings(options), check_shares(points), task_of(core, options)
-    data = _lessons(core, task, train_data, progress, options)
+    settings, shares, plain = train_settings(options), check_shares(points), task_of(core, options)
+    check_protection(core, options, validation=True)
+    data = _lessons(core, plain, train_data, progress, options)
+    task, weights = weighted(plain, core, options, data)
     tell("verifying groups", 0.0)
     core = with_split_attention(core, leave=_named_by_user(options))
     graph = analyse(
@@ -206,7 +216,7 @@ def prepare(
     if task.outputs:
         core, graph = with_cut_outputs(core, graph, task, data)
     tell("rating channels and blocks", 0.0)
-    sample = sample_of(data, SCORE_SAMPLES, settings.seed)
+    sample = (balanced_sample if options.get("balanced") else sample_of)(data, SCORE_SAMPLES, settings.seed)
     scores = score(
         core,
         graph,
@@ -219,11 +229,11 @@ def prepare(
     scores = agreed_scores(scores)
     supernet = nest(core, graph, scores, CostModel.of)
     facts = put_in_order(supernet, core, scores, (task, data, settings), options, progress)
-    facts |= _asked_of_analysis(options) | facts_of_factors(core)
+    facts |= _asked_of_analysis(options) | facts_of_factors(core) | weights
     choose_points(supernet, shares)
     if graph.outputs:
         facts["outputs"] = f"{', '.join(map(str, graph.outputs))}; turned to mixed principal axes"
-    family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=task)
+    family = Family(replace(core, augment=task.augmentation), supernet, graph=graph, task=plain)
     return Preparation(family, supernet, task, data, facts, core_as_teacher(core, family) if core.rewritten else None)
 
 
@@ -243,7 +253,8 @@ def _going_on(core: Core, train_data: Any, progress: Reporter | None, options: F
     start = options["start"]
     family, task = family_to_go_on(core, start, options)
     data = _lessons(core, task, train_data, progress, options)
-    facts = facts_before(family.evidence.provenance)
+    task, weights = weighted(task, core, options, data)
+    facts = facts_before(family.evidence.provenance) | weights
     return Preparation(family, family.supernet, task, data, facts, core_as_teacher(core, family))
 
 

@@ -20,6 +20,11 @@ from concertina.types import Core
 
 MAX_SEED = 2**32 - 1
 MAX_RANDOM_SPECS = 64
+MAX_REHEARSALS = 16
+LARGEST_WEIGHT = 1000.0
+"""Largest weight of a class in training."""
+BALANCED = "balanced"
+"""Weights that give every class an equal part in all, however rare it is."""
 ORDERS = ("rehearsed", "criterion")
 WORTHS = ("macs", "latency")
 
@@ -32,6 +37,9 @@ class FitOptions(TypedDict, total=False):
     order: str | None
     """What the growth order follows: "rehearsed" (measured on a copy after a short training of random subnets; the
     default where the training has 200 steps or more) or "criterion" (the scores)."""
+    rehearsals: int
+    """How often a "rehearsed" order is rehearsed: 1 (the default), or again from the core's weights each time half of
+    what was there is gone."""
     worth: str
     """What a step of the growth order is worth something for: "macs" (the default), or "latency" by a table that is
     measured once on this machine, for calls of one input on one thread."""
@@ -43,6 +51,14 @@ class FitOptions(TypedDict, total=False):
     """Groups declared by hand, for layers without a rule; see `concertina.group`."""
     start: Any
     """A family of this core (or its file) that is trained further: its sizes, points and growth order stay."""
+    class_weights: Mapping[str, float] | Literal["balanced"]
+    """How much samples of a class count in scores, labels and distillation, where others count 1; "balanced": every
+    class has an equal part in all."""
+    protect: Mapping[str, float]
+    """Classes that matter most, with the largest share of each that may be missed: they count more in training, and
+    a threshold for every point is found on the validation data; see `Family.promise`."""
+    balanced: bool
+    """Whether criteria and statistics see all classes equally often, however rare."""
     outputs: Sequence[int]
     """Sizes to which the network's embeddings may be cut: each point gives, and each is trained for, all of them."""
     epochs: float
@@ -102,12 +118,15 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
             raise InputError("unknown option", asked=repr(name), allowed=allowed, do=did_you_mean(name, known))
     check_order(options.get("order"))
     check_worth(options.get("worth", "macs"))
+    check_rehearsals(options)
+    check_classes(options)
     RECIPES.entry(options.get("recipe", "sandwich"))
     CRITERIA.entry(options.get("criterion", "taylor"))
     kinds: Mapping[str, tuple[object, type | tuple[type, ...], str]] = {
         "task": (options.get("task"), (Task, type(None)), "a Task, such as concertina.objective.Classification()"),
         "checkpoint": (options.get("checkpoint"), (str, Path, type(None)), "a path"),
         "resume": (options.get("resume", False), bool, "True or False"),
+        "balanced": (options.get("balanced", False), bool, "True or False"),
     }
     for name, (value, kind, allowed) in kinds.items():
         if not isinstance(value, kind):
@@ -136,6 +155,42 @@ def check_order(name: str | None) -> None:
     """
     if name not in (None, *ORDERS):
         raise InputError("option order", asked=repr(name), allowed=", ".join(ORDERS))
+
+
+def check_rehearsals(options: FitOptions) -> None:
+    """Refuse numbers of rehearsals that are none, or beside an order without any.
+
+    Raises:
+        InputError: The text says what is allowed.
+    """
+    count = options.get("rehearsals", 1)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_REHEARSALS:
+        raise InputError("option rehearsals", asked=repr(count), allowed=f"1 to {MAX_REHEARSALS}")
+    if count > 1 and options.get("order") == "criterion":
+        raise InputError("option rehearsals", asked="with order='criterion'", allowed="with order='rehearsed'")
+
+
+def check_classes(options: FitOptions) -> None:
+    """Refuse weights and rates of classes that are out of range; the classes themselves are the network's to know.
+
+    Raises:
+        InputError: The text says what is allowed.
+    """
+    weights, rates = options.get("class_weights") or {}, options.get("protect") or {}
+    if weights != BALANCED and not isinstance(weights, Mapping):
+        allowed = f'class name -> weight, such as {{"cat": 4}}, or {BALANCED!r}'
+        raise InputError("option class_weights", asked=repr(weights), allowed=allowed)
+    if not isinstance(rates, Mapping):
+        raise InputError("option protect", asked=repr(rates), allowed='class name -> rate, such as {"cat": 0.02}')
+    for name, weight in weights.items() if isinstance(weights, Mapping) else ():
+        if _kind_wanted(weight, float) or not 0 < weight <= LARGEST_WEIGHT:
+            allowed = f"above 0, up to {LARGEST_WEIGHT:g}"
+            raise InputError("option class_weights", asked=f"{name!r}: {weight!r}", allowed=allowed)
+    for name, rate in rates.items():
+        if _kind_wanted(rate, float) or not 0 < rate < 1:
+            do = "No data can prove that nothing is ever missed." if rate == 0 else ""
+            allowed = "a share above 0 and below 1"
+            raise InputError("option protect", asked=f"{name!r}: {rate!r}", allowed=allowed, do=do)
 
 
 def check_worth(name: str) -> None:

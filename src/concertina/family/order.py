@@ -80,9 +80,11 @@ def _put_in_order(
         price, facts["worth"] = _latency_price(supernet, core, progress)
         supernet.order = growth_order(supernet.space, scores, supernet.permutations, supernet.costs, price)
     if facts["order"] == "rehearsed":
-        found = rehearsed_order(supernet, task, data, settings, progress, price)
+        rehearsals = options.get("rehearsals", 1)
+        found = rehearsed_order(supernet, task, data, settings, progress, price, rehearsals=rehearsals)
         supernet.order = found.order
         facts["rehearsal MACs"] = str(found.macs_spent)
+        facts |= {"rehearsals": str(rehearsals)} if rehearsals > 1 else {}
     return facts
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.errors import InputError, PointError
-from concertina.family.finish import sample_of
+from concertina.family.samples import sample_of
 from concertina.load.core import fingerprint
 from concertina.load.data import TensorData, batches
 from concertina.nest import Supernet

@@ -108,7 +108,7 @@ def promise_family(
     made: list[Promise] = []
     curves: list[Record] = []
     for point, answer in zip(wanted, answered(family, data, wanted, "promising", progress), strict=True):
-        _check_samples(answer, bounds, guarantee, statements)
+        check_samples(answer.labels, answer.class_names, bounds, guarantee, statements)
         for name, bound in bounds.items():
             asked = (name, float(bound), floors[name])
             made.append(_of_data(promise_at(point, answer, asked, guarantee, statements), data))
@@ -163,11 +163,24 @@ def _floors(given: float | Mapping[str, float], bounds: Iterable[str]) -> dict[s
     return {name: float(stated.get(name, 0.0)) for name in names}
 
 
-def _check_samples(answer: Answers, bounds: Mapping[str, float], guarantee: Guarantee, statements: int) -> None:
-    """Refuse classes of which there are too few samples, or nothing else, to support their bounds."""
+def check_samples(
+    labels: Tensor, class_names: Sequence[str], bounds: Mapping[str, float], guarantee: Guarantee, statements: int
+) -> None:
+    """Refuse classes of which there are too few samples, or nothing else, to support their bounds.
+
+    Args:
+        labels: Classes of the held-out data, (n,).
+        class_names: Names of the classes.
+        bounds: Class name -> largest false-negative rate.
+        guarantee: How the bounds are held.
+        statements: How many promises are asked for together.
+
+    Raises:
+        DataError: The text says how many samples would do.
+    """
     for name, bound in bounds.items():
-        place = class_place(name, answer.class_names, "bounds of a promise")
-        n, needed = int((answer.labels == place).sum()), guarantee.samples(bound, statements)
+        place = class_place(name, class_names, "bounds of a promise")
+        n, needed = int((labels == place).sum()), guarantee.samples(bound, statements)
         if n < needed:
             together = f", {statements} promises together" if statements > 1 else ""
             raise DataError(
@@ -176,7 +189,7 @@ def _check_samples(answer: Answers, bounds: Mapping[str, float], guarantee: Guar
                 allowed=f"{needed:,} or more",
                 do="Give more data, loosen the bound, or ask for fewer points and classes together.",
             )
-        if n == len(answer.labels):
+        if n == len(labels):
             raise DataError(f"all samples are of class {name!r}", do="Give others too: precision needs them.")
 
 

@@ -10,7 +10,9 @@ WHOLE = 1.0
 """Spread with which any spec may be drawn."""
 
 
-def random_spec(space: Space, generator: torch.Generator, *, spread: float = WHOLE) -> SubnetSpec:
+def random_spec(
+    space: Space, generator: torch.Generator, *, spread: float = WHOLE, within: SubnetSpec | None = None
+) -> SubnetSpec:
     """Return a random spec in canonical form: one share of width and one of depth, each dim drawn around them.
 
     Dims drawn alike and apart from each other would nearly all give middling costs; so small, middling and large
@@ -20,6 +22,7 @@ def random_spec(space: Space, generator: torch.Generator, *, spread: float = WHO
         space: All dims.
         generator: Draws.
         spread: How far a dim's share of its choices may lie from its subnet's, from end to end.
+        within: What no dim may exceed; the whole space unless said.
 
     Example:
         >>> from concertina.types import Dim
@@ -35,9 +38,10 @@ def random_spec(space: Space, generator: torch.Generator, *, spread: float = WHO
     width, depth = 0.1 + 0.9 * draw(), 0.2 + 0.8 * draw()
     choices = {}
     for dim in space.dims:
+        most = dim.choices.index(within[dim.name]) if within else len(dim.choices) - 1
         if dim.is_gate:
-            choices[dim.name] = int(draw() < depth)
+            choices[dim.name] = min(most, int(draw() < depth))
         else:
-            place = round((width + spread * (draw() - 0.5)) * len(dim.choices)) - 1
-            choices[dim.name] = dim.choices[min(len(dim.choices) - 1, max(0, place))]
+            place = round((width + spread * (draw() - 0.5)) * (most + 1)) - 1
+            choices[dim.name] = dim.choices[min(most, max(0, place))]
     return space.check(SubnetSpec.of(choices))

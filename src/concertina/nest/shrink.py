@@ -24,6 +24,7 @@ def shrink_order(
     price: Price,
     loss_of: Callable[[SubnetSpec], float],
     progress: Callable[[float], None] | None = None,
+    turned: Callable[[SubnetSpec], None] | None = None,
 ) -> GrowthOrder:
     """Return the order whose reverse takes away, at each turn, the runs that raise the loss least for what they save.
 
@@ -36,6 +37,7 @@ def shrink_order(
         price: What a spec takes up; less than 1 saved counts as 1.
         loss_of: Measures a spec; what is not finite counts as the largest loss.
         progress: Told the share of the price gone.
+        turned: Told what is left after each turn, before it is measured.
 
     Source: greedy measured shrinking, Yang et al. 2018, NetAdapt (arXiv:1804.03230).
     """
@@ -59,6 +61,8 @@ def shrink_order(
             if found is not None:
                 spec = found[0]
                 removed.append(found[1])
+        if turned is not None:
+            turned(spec)
         now = loss_of(spec)
         if progress is not None:
             progress(1 - price(spec) / whole)

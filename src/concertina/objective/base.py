@@ -39,6 +39,8 @@ class Task(ABC):
     """How many times a sample holds the network's inputs: 2 for pairs."""
     own_labels: bool = False
     """Whether samples are the network's inputs alone, which are their own labels: each token is foretold by others."""
+    class_weights: tuple[float, ...] = ()
+    """How much samples of each class count in training; none: all alike."""
     outputs: tuple[int, ...] = ()
     """Sizes to which the network's output may be cut, falling; none: it stays whole."""
 

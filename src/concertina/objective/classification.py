@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -27,10 +28,12 @@ class Classification(Task):
         distance: Name of the distance that distillation minimises.
         temperature: Temperature of the distance.
         label_smoothing: Share of each label that is spread over all classes (0 to below 1).
+        class_weights: How much samples of each class count in training, in the order of the outputs, above 0; none:
+            all alike. They enter loss and distillation, and by these the scores of criteria that read the loss.
 
     Raises:
         UnknownNameError: No such augmentation or distance.
-        InputError: Temperature or label smoothing is out of range.
+        InputError: Temperature, label smoothing or a weight is out of range, or there is not one weight for each class.
     """
 
     name = "classification"
@@ -45,12 +48,14 @@ class Classification(Task):
         distance: str = "kl",
         temperature: float = 1.0,
         label_smoothing: float = 0.0,
+        class_weights: Sequence[float] = (),
     ) -> None:
         if not temperature > 0:
             raise InputError("temperature of distillation", asked=str(temperature), allowed="above 0")
         if not 0 <= label_smoothing < 1:
             raise InputError("label smoothing", asked=str(label_smoothing), allowed="0 to below 1")
         self.class_names = tuple(class_names)
+        self.class_weights = _checked(class_weights, len(self.class_names))
         self.fill = black(preprocess)
         self._augment, self._distance = AUGMENTATIONS.get(augment), DISTANCES.get(distance)
         self.augmentation = augment
@@ -61,13 +66,21 @@ class Classification(Task):
         return tuple(batch[:-1])
 
     def loss(self, outputs: Tensor, batch: Sequence[Tensor]) -> Tensor:
-        """Return the cross entropy of logits (batch, classes), a scalar in nats."""
+        """Return the cross entropy of logits (batch, classes), a scalar in nats, each sample weighed by its class."""
         _check_outputs(outputs, batch[-1])
-        return F.cross_entropy(outputs, batch[-1], label_smoothing=self.label_smoothing)
+        if not self.class_weights:
+            return F.cross_entropy(outputs, batch[-1], label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(outputs, batch[-1], label_smoothing=self.label_smoothing, reduction="none")
+        return (losses * self._weights(batch)).mean()
 
-    def distill(self, outputs: Tensor, teacher: Tensor, batch: Sequence[Tensor]) -> Tensor:  # noqa: ARG002 - a Task
-        """Return the scalar distance of logits (batch, classes) from the teacher's."""
-        return self._distance(outputs, teacher, self.temperature)
+    def distill(self, outputs: Tensor, teacher: Tensor, batch: Sequence[Tensor]) -> Tensor:
+        """Return the scalar distance of logits (batch, classes) from the teacher's, samples weighed by their class."""
+        distances = self._distance(outputs, teacher, self.temperature)
+        return (distances * self._weights(batch)).mean() if self.class_weights else distances.mean()
+
+    def _weights(self, batch: Sequence[Tensor]) -> Tensor:
+        """Return the weight of each sample's class, (batch,)."""
+        return torch.tensor(self.class_weights, device=batch[-1].device)[batch[-1]]
 
     def augment(self, batch: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
         """Return the batch with its images (batch, channels, height, width) augmented."""
@@ -126,6 +139,16 @@ class Classification(Task):
 
     def _class_name(self, label: int) -> str:
         return self.class_names[label] if label < len(self.class_names) else str(label)
+
+
+def _checked(weights: Sequence[float], num_classes: int) -> tuple[float, ...]:
+    """Return weights as a tuple of floats."""
+    found = tuple(float(weight) for weight in weights)
+    if found and len(found) != num_classes:
+        raise InputError("class weights", asked=f"{len(found)}", allowed=f"{num_classes}, one for each class, or none")
+    if not all(math.isfinite(weight) and weight > 0 for weight in found):
+        raise InputError("class weights", asked=", ".join(f"{weight:g}" for weight in found), allowed="above 0")
+    return found
 
 
 def _check_outputs(outputs: Tensor, labels: Tensor) -> None:

@@ -75,7 +75,7 @@ class Language(Task):
     def distill(self, outputs: Tensor, teacher: Tensor, batch: Sequence[Tensor]) -> Tensor:
         """Return the scalar distance of logits (batch, tokens, vocabulary) from the teacher's, padding left out."""
         there = batch[0] >= 0
-        return self._distance(outputs[there], teacher[there], self.temperature)
+        return self._distance(outputs[there], teacher[there], self.temperature).mean()
 
     def augment(self, batch: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:  # noqa: ARG002 - a Task
         """Return the batch as it is."""

@@ -92,7 +92,7 @@ class Similarity(Task):
 
     def distill(self, outputs: Tensor, teacher: Tensor, batch: Sequence[Tensor]) -> Tensor:  # noqa: ARG002 - a Task
         """Return the scalar distance of embeddings (2 * batch, features) from the teacher's."""
-        return torch.stack([self._distance(part, teacher, 1.0) for part in self._cuts(outputs)]).mean()
+        return torch.stack([self._distance(part, teacher, 1.0).mean() for part in self._cuts(outputs)]).mean()
 
     def augment(self, batch: Sequence[Tensor], generator: torch.Generator) -> tuple[Tensor, ...]:
         """Return the batch with the first input of each side augmented."""

@@ -173,7 +173,7 @@ def readings(module: nn.Module, graph: Graph) -> Iterator[dict[str, list[Reading
         group that no layer reads through a matrix of its own gets none.
     """
     found: dict[str, list[Reading]] = {group.name: [] for group in graph.elastic_groups}
-    owners = _owners(module)
+    owners = owners_of(module)
     with ExitStack() as hooks:
         for group in graph.elastic_groups:
             for member in group.members:
@@ -192,7 +192,7 @@ def _note(found: list[Reading], member: Member, units: int) -> Any:
     return note
 
 
-def _owners(module: nn.Module) -> dict[str, list[nn.Module]]:
+def owners_of(module: nn.Module) -> dict[str, list[nn.Module]]:
     """Return name of a tensor -> the convolutions and linear layers whose weight it is."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     owners: dict[str, list[nn.Module]] = {}

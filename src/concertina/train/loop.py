@@ -205,6 +205,7 @@ def describe_run(trainer: Trainer, data: TrainingData, recipe: str) -> Mapping[s
         "points": [f"{point.name} {point.spec.digest}" for point in supernet.points.values()],
         "data": data.fingerprint,
         "augment": trainer.task.augmentation,
+        **({"class weights": list(trainer.task.class_weights)} if trainer.task.class_weights else {}),
         "order": hash_of(supernet.order.steps),
         "core": fingerprint(trainer.teacher.module),
         "network": fingerprint(supernet.module),

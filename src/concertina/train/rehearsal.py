@@ -53,6 +53,8 @@ def rehearsed_order(
     settings: TrainSettings,
     progress: Callable[[str, float], None] | None = None,
     price: Price | None = None,
+    *,
+    rehearsals: int = 1,
 ) -> Rehearsed:
     """Return the growth order measured on a copy of the supernet after a short training of random subnets.
 
@@ -68,31 +70,28 @@ def rehearsed_order(
         settings: How the training to come will be; without epochs the core is taken apart as it is.
         progress: Told now and then where it stands.
         price: What a spec takes up; its MACs unless said.
+        rehearsals: How often to rehearse: again whenever half of what was there is gone, from the core's weights and
+            within what is left.
 
-    Source: random subnets of one supernet, Cai et al. 2020 (arXiv:1908.09791); measured shrinking, see `shrink_order`.
+    Source: random subnets of one supernet, Cai et al. 2020 (arXiv:1908.09791); measured shrinking, see `shrink_order`;
+    several rehearsals: pruning in rounds with rewound weights, Frankle and Carbin 2019 (arXiv:1803.03635).
     """
     tell = progress or (lambda _stage, _done: None)
-    rehearsal = _Rehearsal(supernet, task, settings)
-    size = min(settings.batch_size, len(data))
-    per_epoch = len(data) / size
-    steps = int(min(STEPS, per_epoch / 2, settings.epochs * per_epoch / 10))
-    for position in range(steps):
-        tell("rehearsing random subnets", position / steps)
-        generator = torch.Generator().manual_seed(step_seed(settings.seed, position, "rehearsal"))
-        chosen = torch.randint(len(data), (size,), generator=generator)
-        rate = settings.learning_rate * min(1.0, 6 * (position + 1) / steps) * (1 - 0.9 * position / steps)
-        rehearsal.step(tuple(tensor[chosen] for tensor in data.tensors), rate, generator)
-    generator = torch.Generator().manual_seed(step_seed(settings.seed, steps, "rehearsal"))
-    count = _samples_for(supernet.space, settings.epochs * len(data))
-    sample = torch.randperm(len(data), generator=generator)[:count]
-    seen = [
-        rehearsal.taught(tuple(t[ids] for t in data.tensors), generator) for ids in sample.split(128) if len(ids) > 1
-    ]
+    space, takes_up = supernet.space, price or supernet.costs.macs
+    rehearsal = _Rehearsal(supernet, task, data, settings, tell)
+    rehearsal.run(space.full)
+    seen = rehearsal.lessons(_samples_for(space, settings.epochs * len(data)))
+
+    def turned(left: SubnetSpec) -> None:
+        if rehearsal.runs < rehearsals and takes_up(left) <= takes_up(space.full) / 2**rehearsal.runs:
+            rehearsal.run(left)
+
     order = shrink_order(
-        supernet.space,
-        price or supernet.costs.macs,
+        space,
+        takes_up,
         lambda spec: rehearsal.loss_of(spec, seen),
-        lambda done: tell("measuring what can go", done),
+        lambda gone: tell("measuring what can go", gone),
+        turned,
     )
     return Rehearsed(order, rehearsal.macs_spent)
 
@@ -106,28 +105,65 @@ def _samples_for(space: Space, trained: float) -> int:
 class _Rehearsal:
     """A copy of a supernet in training on random subnets, each normalising by its own batches."""
 
-    def __init__(self, supernet: Supernet, task: Task, settings: TrainSettings) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        task: Task,
+        data: TrainingData,
+        settings: TrainSettings,
+        tell: Callable[[str, float], None],
+    ) -> None:
         module = copy.deepcopy(supernet.module).to(settings.device)
         self._supernet = Supernet(module, supernet.order, supernet.costs, supernet.permutations)
         self._teacher = copy.deepcopy(module).eval().requires_grad_(False)
-        self._task, self._settings = task, settings
-        self.macs_spent = 0
+        self._task, self._data, self._settings, self._tell = task, data, settings, tell
+        self._size = min(settings.batch_size, len(data))
+        per_epoch = len(data) / self._size
+        self._steps = int(min(STEPS, per_epoch / 2, settings.epochs * per_epoch / 10))
         self._channels_last = suits_channels_last(module)
-        parameters = [p for p in module.parameters() if p.is_floating_point() and p.requires_grad]
-        self._optimizer = torch.optim.SGD(parameters, settings.learning_rate, momentum=0.9, nesterov=True)
+        self.macs_spent = self.runs = 0
 
-    def step(self, batch: Sequence[Tensor], rate: float, generator: torch.Generator) -> None:
-        """Train a few random subnets on one batch."""
+    def run(self, within: SubnetSpec) -> None:
+        """Train random subnets, none larger than `within`, from the core's weights."""
+        module, use = self._supernet.module, "rehearsal" if not self.runs else f"rehearsal {self.runs + 1}"
+        module.load_state_dict(self._teacher.state_dict())
+        trained = [p for p in module.parameters() if p.is_floating_point() and p.requires_grad]
+        optimizer = torch.optim.SGD(trained, self._settings.learning_rate, momentum=0.9, nesterov=True)
+        for position in range(self._steps):
+            self._tell("rehearsing random subnets", position / self._steps)
+            generator = torch.Generator().manual_seed(step_seed(self._settings.seed, position, use))
+            chosen = torch.randint(len(self._data), (self._size,), generator=generator)
+            batch = tuple(tensor[chosen] for tensor in self._data.tensors)
+            done = position / self._steps
+            rate = self._settings.learning_rate * min(1.0, 6 * (position + 1) / self._steps) * (1 - 0.9 * done)
+            self._step(batch, optimizer, rate, generator, within)
+        self.runs += 1
+
+    def _step(
+        self,
+        batch: Sequence[Tensor],
+        optimizer: torch.optim.Optimizer,
+        rate: float,
+        generator: torch.Generator,
+        within: SubnetSpec,
+    ) -> None:
         lesson = self.taught(batch, generator)
-        for group in self._optimizer.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         for _ in range(SUBNETS):
-            spec = random_spec(self._supernet.space, generator, spread=JITTER)
+            spec = random_spec(self._supernet.space, generator, spread=JITTER, within=within)
             self._losses(spec, [lesson])[0].backward()
             self._count(spec, 2 * len(batch[-1]))
         nn.utils.clip_grad_norm_(self._supernet.module.parameters(), 10.0)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def lessons(self, count: int) -> list[Lesson]:
+        """Return up to `count` training samples in batches, to measure subnets on."""
+        generator = torch.Generator().manual_seed(step_seed(self._settings.seed, self._steps, "rehearsal"))
+        sample = torch.randperm(len(self._data), generator=generator)[:count]
+        parts = (tuple(t[ids] for t in self._data.tensors) for ids in sample.split(128) if len(ids) > 1)
+        return [self.taught(part, generator) for part in parts]
 
     def taught(self, batch: Sequence[Tensor], generator: torch.Generator) -> Lesson:
         """Return an augmented batch with the core's answers to it."""
