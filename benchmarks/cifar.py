@@ -55,6 +55,8 @@ def fit(network: str, asked: argparse.Namespace) -> None:
     """Train one family, telling every half minute where it stands."""
     core, started, told = the_core(network), time.monotonic(), [0.0]
     train, held = opened(core, "cifar10-train.parquet"), opened(core, "cifar10-test.npz@part=calibration")
+    if asked.factorize:
+        core = ct.factorize(core, train, conv=asked.factorize)
 
     def tell(stage: str, share: float) -> None:
         now = time.monotonic() - started
@@ -121,6 +123,7 @@ def main() -> None:
     fitting.add_argument("--recipe", default="sandwich")
     fitting.add_argument("--learning-rate", type=float, default=0.05)
     fitting.add_argument("--start", type=Path)
+    fitting.add_argument("--factorize", choices=("spatial", "channel"), help="ranks beside widths and blocks")
     fitting.add_argument("--output", type=Path)
     measuring = verbs.add_parser("measure")
     measuring.add_argument("part", choices=("calibration", "test"))
