@@ -29,7 +29,6 @@ from torch import Tensor
 
 import concertina as ct
 from concertina.measure.runs import new_run, write_run
-from concertina.nest import choose_points
 from concertina.types import Record
 
 PARAMS = (0.5, 0.1, 0.01)
@@ -44,13 +43,10 @@ def shares_of(case: Case) -> tuple[float, ...]:
     """Return the shares of the MACs at which a family that is blind to classes has `PARAMS` of the parameters."""
     supernet = ct.prepare(case.core, case.train, points=(0.5,), criterion="hessian", order="criterion").supernet
     costs, whole = supernet.costs, supernet.space.full
-    found = []
-    for wanted in PARAMS:
-        ladder = [0.005 * 1.04**i for i in range(136)]
-        choose_points(supernet, [*ladder, 1.0])
-        near = min(supernet.points.values(), key=lambda p: abs(p.params / costs.params(whole) - wanted))
-        found.append(near.macs / costs.macs(whole))
-    return tuple(sorted({round(share, 4) for share in found}))
+    specs = [supernet.order.spec(position) for position in range(len(supernet.order))]
+    params = [costs.params(spec) / costs.params(whole) for spec in specs]
+    near = {min(range(len(specs)), key=lambda i, p=wanted: abs(params[i] - p)) for wanted in PARAMS}
+    return tuple(sorted(costs.macs(specs[i]) / costs.macs(whole) + 1e-6 for i in near))
 
 
 def fitted(case: Case, shares: tuple[float, ...], weights: dict[str, float], seed: int) -> ct.Family:
