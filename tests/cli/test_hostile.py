@@ -60,6 +60,7 @@ MISTAKES = [
     ["export", "{file}", "-o", "out", "--to", "onnx", "--all-points", "--share", "1"],
     ["export", "{file}", "-o", "out", "--to", "openvino", "--all-points"],
     *(["specialize", "{file}", "-o", "out", "--classes", text] for text in ("", ",", "3", "3,3", "3,cat", "3;5")),
+    [*FIT, "--class-scores", "--criterion", "magnitude-l2"],
     ["specialize", "{file}", "-o", "nowhere/at/all", "--classes", "3,5"],
     ["specialize", "{file}", "-o", "{file}", "--yes", "--classes", "3,5"],
     ["audit", "{file}"],

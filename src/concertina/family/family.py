@@ -32,7 +32,7 @@ from concertina.nest import Gathered, Supernet
 from concertina.objective.base import Task
 from concertina.save import WriteReport
 from concertina.train import Reporter
-from concertina.types import Core, Graph, Point, Record, SubnetSpec
+from concertina.types import ClassScores, Core, Graph, Point, Record, SubnetSpec
 
 
 class Family(Published):
@@ -83,6 +83,11 @@ class Family(Published):
     def records(self) -> tuple[Record, ...]:
         """Every measured figure; those of the core stand under the spec "core"."""
         return self.evidence.records
+
+    @property
+    def class_scores(self) -> ClassScores | None:
+        """How important each unit is for each class, of a family that was made with `class_scores=True`."""
+        return self.evidence.class_scores
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -333,6 +338,7 @@ class Family(Published):
             self.evidence.records,
             core_predictions=self.evidence.core_predictions,
             provenance=self.evidence.provenance,
+            class_scores=self.evidence.class_scores,
         )
 
     def grow(self, upto: str | float | None = None) -> Points:
