@@ -63,6 +63,12 @@ MISTAKES = [
     [*FIT, "--class-scores", "--criterion", "magnitude-l2"],
     ["specialize", "{file}", "-o", "nowhere/at/all", "--classes", "3,5"],
     ["specialize", "{file}", "-o", "{file}", "--yes", "--classes", "3,5"],
+    *(["specialize", "{file}", "-o", "out", "--classes", "3,5", option, "1"] for option in ("--epochs", "--held")),
+    *(
+        ["specialize", "{file}", "-o", "out", "--classes", "3,5", "--data", "zoo:digits@train", *more]
+        for more in (["--epochs", "nan"], ["--scores", "stored"], ["--criterion", "random"], ["--device", "tpu"])
+    ),
+    ["specialize", "{file}", "-o", "out", "--classes", "3,5", "--data", ""],
     ["audit", "{file}"],
     ["audit", "{file}", "--data", ""],
     *(["audit", "{file}", "--data", "zoo:digits@test", "--audits", text] for text in ("recal", ",")),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from concertina.errors import DataError, InputError, ShapeError, some
+from concertina.family.class_order import free_copy
 from concertina.load.data import ArrayData, TensorData, batches
 from concertina.nest import Supernet, graph_of
 from concertina.objective.base import Task
@@ -73,13 +74,13 @@ def rate_classes(
     seed: int,
     progress: Reporter | None = None,
 ) -> ClassScores:
-    """Return scores by class of a family's full point, its units in the family's order.
+    """Return scores of a family's full point by each class that has samples, its units in the family's order.
 
     Args:
         core: The core's facts; its class names are those of the labels.
         supernet: The family, trained and calibrated.
         task: Gives inputs and loss.
-        data: Training data, samples of every class among it.
+        data: Training data, labelled by the core's classes.
         criterion: Name of a criterion that reads data.
         seed: Seed for the choice of samples and for the criterion.
         progress: Told now and then where it stands.
@@ -90,17 +91,12 @@ def rate_classes(
     samples = {
         name: list(batches(data.subset(order[data.labels[order] == label][:most]), BATCH))
         for label, name in enumerate(core.class_names)
+        if bool((data.labels == label).any())
     }
-    whole = replace(core, module=trainable(supernet))
+    whole = replace(core, module=free_copy(supernet))
     graph = graph_of(supernet.space)
     found = score_classes(whole, graph, task, samples, criterion=criterion, seed=seed, progress=progress)
     return replace(found, data_fingerprint=data.fingerprint)
-
-
-def trainable(supernet: Supernet) -> torch.nn.Module:
-    """Return the full point's network as a copy through which gradients flow, also where a file was read."""
-    module = supernet.subnet(supernet.space.full)
-    return module.materialize().eval()  # type: ignore[operator]
 
 
 def to_table(scores: ClassScores) -> dict[str, Any]:
