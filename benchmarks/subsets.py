@@ -16,8 +16,8 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,11 @@ from cifar import HERE, RUNS, artifact, opened, the_core
 
 import concertina as ct
 from concertina.family import Family
+from concertina.family.class_choice import AS_IT_WAS, GENERAL, OWN, Lessons, adapt, choice, correctness
 from concertina.family.class_order import in_own_order
 from concertina.family.class_scores import rate_classes
 from concertina.family.outputs import task_for
-from concertina.family.specialized import (
-    AS_IT_WAS,
-    GENERAL,
-    OWN,
-    Lessons,
-    adapt,
-    check_class_options,
-    choice,
-    correctness,
-)
+from concertina.family.specialized import check_class_options
 from concertina.family.subset import family_for
 from concertina.load.data import ArrayData
 from concertina.measure.quality import paired_difference
@@ -50,10 +42,13 @@ SIZES, COUNT = (2, 3, 5), 10
 STARTS = {"trained": ("p12.5", "p25", "p50"), "untrained": ("p10", "p25", "p50")}
 BY = {OWN: "hessian", "own order by relevance": "relevance"}
 """Arm -> the criterion of its scores by class."""
-TUNING = {"statistics": 0.0, "training": 1.0}
-"""How an arm is adapted -> epochs."""
-POOL, LESSONS, TRAINED, HELD = 6000, 512, 320, 100
-"""Training images drawn from; those of a subset for statistics, for training, and held-out images of each class."""
+TUNING = {"statistics": (0.0, 512, 32), "training": (1.0, 320, 32), "longer training": (1.0, 1152, 32)}
+"""How an arm is adapted -> epochs, images of the classes, and how many of them a step takes."""
+USUAL, LONGER = ("statistics", "training"), ("longer training",)
+LONGER_FOR = {("untrained", 2)}
+"""Family and size of the subsets for which the longer training is run as well."""
+POOL, HELD = 6000, 100
+"""Training images drawn from, and held-out images of each class."""
 T9 = 2.262
 """Two-sided 95% point of Student's t for ten subsets."""
 Right = dict[str, dict[str, torch.Tensor]]
@@ -99,34 +94,38 @@ def untrained(core: Core, data: ArrayData, out: Path) -> Family:
 
 
 def right_of(
-    start: str, family: Family, scores: dict[str, Any], classes: tuple[str, ...], data: ArrayData, held: ArrayData
-) -> dict[str, Right]:
-    """Return for each way of tuning what all arms of one subset are right about."""
+    start: str, scored: tuple[Family, dict[str, Any]], classes: tuple[str, ...], data: ArrayData, held: ArrayData
+) -> Callable[[tuple[str, ...]], dict[str, Right]]:
+    """Return what tells, for each way of tuning, what all arms of one subset are right about."""
+    return lambda tunings: {tuning: _right(start, scored, classes, data, held, tuning) for tuning in tunings}
+
+
+def _right(
+    start: str,
+    scored: tuple[Family, dict[str, Any]],
+    classes: tuple[str, ...],
+    data: ArrayData,
+    held: ArrayData,
+    tuning: str,
+) -> Right:
+    (family, scores), (epochs, samples, batch_size) = scored, TUNING[tuning]
     cut, facts = family_for(family, classes, other=False)
     for name in [name for name in cut.points if name not in STARTS[start]]:
         del cut.points[name], cut.private[name]
     core = replace(family.core, **facts)
     own, judged = data.for_classes(classes), held.for_classes(classes)
     few = torch.cat([(judged.labels == label).nonzero()[:HELD, 0] for label in range(len(classes))])
-    found: dict[str, Right] = {}
-    for tuning, epochs in TUNING.items():
-        settings = check_class_options({"epochs": epochs, "batch_size": 32, "learning_rate": 0.02}, has_data=True)
-        lessons = Lessons(
-            task_for(core, cut.space),
-            own.subset(range(TRAINED if epochs else LESSONS)),
-            judged.subset(few),
-            settings,
-        )
-        arms: dict[str, Supernet] = {AS_IT_WAS: cut} if not epochs else {}
-        arms[GENERAL] = copy.deepcopy(cut)
-        for arm, criterion in BY.items():
-            if criterion in scores and (arm == OWN or not epochs):
-                arms[arm] = in_own_order(core, cut, of_classes(scores[criterion], classes))
-        for arm, supernet in arms.items():
-            if arm != AS_IT_WAS:
-                adapt(core, supernet, lessons)
-        found[tuning] = {arm: correctness(core, supernet, lessons) for arm, supernet in arms.items()}
-    return found
+    settings = check_class_options({"epochs": epochs, "batch_size": batch_size, "learning_rate": 0.02}, has_data=True)
+    lessons = Lessons(task_for(core, cut.space), own.subset(range(samples)), judged.subset(few), settings)
+    arms: dict[str, Supernet] = {AS_IT_WAS: cut} if not epochs else {}
+    arms[GENERAL] = copy.deepcopy(cut)
+    for arm, criterion in BY.items():
+        if criterion in scores and (arm == OWN or not epochs):
+            arms[arm] = in_own_order(core, cut, of_classes(scores[criterion], classes))
+    for arm, supernet in arms.items():
+        if arm != AS_IT_WAS:
+            adapt(core, supernet, lessons)
+    return {arm: correctness(core, supernet, lessons) for arm, supernet in arms.items()}
 
 
 def of_classes(scores: Any, classes: tuple[str, ...]) -> Scores:
@@ -144,12 +143,12 @@ def bits(rows: torch.Tensor) -> str:
     return "".join(map(str, rows.int().tolist()))
 
 
-def kept(path: Path, make: Any) -> dict[str, Right]:
+def kept(path: Path, make: Callable[[tuple[str, ...]], dict[str, Right]], tunings: tuple[str, ...]) -> dict[str, Right]:
     """Return what `make` gives, from the file where an earlier run kept it."""
     if not path.exists():
         found = {
             tuning: {arm: {p: bits(rows) for p, rows in points.items()} for arm, points in arms.items()}
-            for tuning, arms in make().items()
+            for tuning, arms in make(tunings).items()
         }
         half = path.with_suffix(".half")
         half.write_text(json.dumps(found), encoding="utf-8")
@@ -167,7 +166,7 @@ def kept(path: Path, make: Any) -> dict[str, Right]:
 def compared(start: str, size: int, rows: list[dict[str, Right]]) -> list[Record]:
     """Return the paired differences of one size: of each subset, and their mean with its interval over subsets."""
     records = []
-    for tuning in TUNING:
+    for tuning in rows[0]:
         for arm in rows[0][tuning]:
             if arm == GENERAL:
                 continue
@@ -197,13 +196,13 @@ def means(scope: str, differences: list[float], pairs: list[tuple[torch.Tensor, 
 def chosen(start: str, size: int, rows: list[dict[str, Right]]) -> list[Record]:
     """Return what the tool's choice comes to: made on every other image, judged on the rest."""
     records = []
-    for tuning in TUNING:
+    for tuning in rows[0]:
         gains, own = [], 0
         for row in rows:
             as_it_was = row["statistics"][AS_IT_WAS]
             arms = {AS_IT_WAS: as_it_was, GENERAL: row[tuning][GENERAL], OWN: row[tuning][OWN]}
             halves = [{a: {p: r[i::2] for p, r in points.items()} for a, points in arms.items()} for i in (0, 1)]
-            name, _ = choice(halves[0])
+            name = choice(halves[0]).name
             own += name == OWN
             gains.append(
                 statistics.fmean(
@@ -218,32 +217,44 @@ def chosen(start: str, size: int, rows: list[dict[str, Right]]) -> list[Record]:
     return records
 
 
+def shown(record: Record) -> str:
+    """Return a figure as a line; shares in %."""
+    factor = 1 if record.unit == "subsets" else 100
+    interval = "" if record.low is None else f" [{factor * record.low:+.1f}, {factor * (record.high or 0):+.1f}]"
+    return f"{record.scope}  {record.metric} {factor * record.value:+.1f}{interval}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", default=",".join(STARTS))
     parser.add_argument("--out", type=Path, default=RUNS / "subsets", help="Folder of what is measured.")
+    parser.add_argument("--longer", action="store_true", help="Also train longer, for a part of the subsets.")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     core = the_core("resnet20")
     whole, held = opened(core, "cifar10-train.parquet"), opened(core, "cifar10-test.npz@part=calibration")
     data = whole.subset(torch.randperm(len(whole), generator=torch.Generator().manual_seed(0))[:POOL])
-    records: list[Record] = []
-    for start in asked.starts.split(","):
-        family, scores = the_family(start, core, data, asked.out)
-        drawn = subsets(core.class_names)
-        for size in SIZES:
-            rows = []
+    starts, drawn = asked.starts.split(","), subsets(core.class_names)
+    scored = {start: the_family(start, core, data, asked.out) for start in starts}
+    table: dict[tuple[str, int], list[dict[str, Right]]] = {}
+    for tunings, end in ((USUAL, ""), (LONGER, "-longer")):
+        for start, size in ((start, size) for start in starts for size in SIZES):
+            if end and ((start, size) not in LONGER_FOR or not asked.longer):
+                continue
             for number, classes in enumerate(c for c in drawn if len(c) == size):
                 began = time.monotonic()
-                path = asked.out / f"{start}-{size}-{number}.json"
-                rows.append(kept(path, partial(right_of, start, family, scores, classes, data, held)))
-                print(f"{start} {', '.join(classes)}  {time.monotonic() - began:.0f} s", flush=True)
-            records += compared(start, size, rows) + chosen(start, size, rows)
-            for record in records:
-                if record.spec == "all subsets" and record.scope.startswith(f"{start}, {size} "):
-                    interval = f" [{100 * record.low:+.1f}, {100 * record.high:+.1f}]" if record.low is not None else ""
-                    value = record.value if record.unit == "subsets" else 100 * record.value
-                    print(f"{record.scope}  {record.metric} {value:+.1f}{interval}")
+                path = asked.out / f"{start}-{size}-{number}{end}.json"
+                row = kept(path, right_of(start, scored[start], classes, data, held), tunings)
+                rows = table.setdefault((start, size), [])
+                if end:
+                    rows[number] |= row
+                else:
+                    rows.append(row)
+                print(f"{start} {', '.join(classes)}{end}  {time.monotonic() - began:.0f} s", flush=True)
+    records = [
+        r for (start, size), rows in table.items() for r in compared(start, size, rows) + chosen(start, size, rows)
+    ]
+    print("\n".join(map(shown, (record for record in records if record.spec == "all subsets"))))
     settings = {"subsets": "; ".join(", ".join(each) for each in subsets(core.class_names)), "starts": asked.starts}
     print(write_run(HERE / "results", new_run("subsets-resnet20", records, seed=0, settings=settings)))
 

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
-from torch import Tensor
 
 from concertina.errors import DataError, InputError, did_you_mean, some
-from concertina.family.class_order import free_copy, in_own_order, make_trainable
+from concertina.family.class_choice import (
+    AS_IT_WAS,
+    GENERAL,
+    OWN,
+    RECIPE,
+    Choice,
+    Lessons,
+    candidates,
+    choice,
+    correctness,
+    difference,
+)
+from concertina.family.class_order import free_copy
 from concertina.family.class_scores import BATCH as SCORE_BATCH
 from concertina.family.class_scores import check_samples, rate_classes
-from concertina.family.finish import BATCH, calibrate_points, measure_family, sample_of
+from concertina.family.finish import measure_family, sample_of
 from concertina.family.given import taken
 from concertina.family.options import train_settings
 from concertina.family.outputs import task_for
 from concertina.family.subset import family_for, for_classes
 from concertina.load.data import ArrayData, batches, is_part
-from concertina.measure.quality import evaluate
 from concertina.nest import Supernet, graph_of
 from concertina.objective.base import Task
-from concertina.objective.intervals import mean_interval
 from concertina.score import check_by_class, score
-from concertina.train import Reporter, Trainer, TrainSettings, num_steps, train
+from concertina.train import Reporter, TrainSettings, num_steps
 from concertina.types import Core, Record, Scores
 
 if TYPE_CHECKING:
     from concertina.family.family import Family
 
-AS_IT_WAS, GENERAL, OWN = "as it was", "general order", "own order"
-"""The candidates: the points with their statistics as they were; adapted to the classes; in an order of their own."""
 SOURCES = ("measured", "stored")
 CRITERION = "hessian"
 """What makes a unit important for classes unless said; what the choice rests on was measured with it."""
 SCORE_SAMPLES = 512
 HELD_SHARE = 5
 """One of so many samples of each class is held out where no held-out data is given."""
-RECIPE = "sandwich"
 
 
 class ClassOptions(TypedDict, total=False):
@@ -57,32 +62,6 @@ class ClassOptions(TypedDict, total=False):
     """Where the own order comes from: "measured" on the data, or "stored" scores by class of the family."""
     progress: Reporter | None
     """Told now and then where the work stands."""
-
-
-@dataclass(frozen=True, eq=False)
-class Lessons:
-    """What candidates are adapted to and judged on."""
-
-    task: Task
-    data: ArrayData
-    held: ArrayData
-    settings: TrainSettings
-    progress: Reporter | None = None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much more often one candidate is right than another, over all points below the full one."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    """Samples; each counts with its mean over the points."""
-
-    def __str__(self) -> str:
-        value, low, high = (f"{100 * part:+.1f}" for part in (self.value, self.low, self.high))
-        return f"{value} [{low}, {high}] points of accuracy on {self.n} samples"
 
 
 def check_class_options(options: ClassOptions, *, has_data: bool) -> TrainSettings:
@@ -123,16 +102,13 @@ def specialized(
     lessons = _lessons(family, core, task_for(core, cut.space), (data, held), settings, options.get("progress"))
     scores = scores_for(family, core, cut, lessons, options)
     made = candidates(core, cut, scores, lessons)
-    right = {name: correctness(core, supernet, lessons) for name, supernet in made.items()}
-    name, differences = choice(right)
+    right = {name: correctness(core, supernet, lessons) for name, supernet in made.supernets.items()}
+    found = choice(right, made.before)
     cut_only = for_classes(family, classes, other=other)
-    evidence = replace(
-        cut_only.evidence,
-        provenance={**cut_only.evidence.provenance, **_told(lessons, scores, name, differences, family)},
-    )
-    chosen = type(family)(core, made[name], evidence=evidence)
+    told = {**cut_only.evidence.provenance, **_told(lessons, scores, found, family)}
+    chosen = type(family)(core, made.supernets[found.name], evidence=replace(cut_only.evidence, provenance=told))
     measure_family(chosen, None, lessons.held, progress=lessons.progress, seed=settings.seed)
-    chosen.add_records(_compared(chosen, right, lessons))
+    chosen.add_records(_compared(chosen, found, lessons))
     return chosen
 
 
@@ -223,84 +199,15 @@ def scores_for(family: Family, core: Core, cut: Supernet, lessons: Lessons, opti
     return score(network, graph_of(cut.space), lessons.task, sample, criterion=criterion, seed=seed)
 
 
-def candidates(core: Core, cut: Supernet, scores: Scores, lessons: Lessons) -> dict[str, Supernet]:
-    """Return the families to choose from, all but the first adapted to the classes in the same way.
-
-    Args:
-        core: Facts of the network of the classes.
-        cut: The family with its head cut to them; it is not changed.
-        scores: Importance of its units for the classes.
-        lessons: Data and settings.
-    """
-    own = in_own_order(core, cut, scores)
-    made = {AS_IT_WAS: cut, GENERAL: copy.deepcopy(cut), OWN: own}
-    for name in (GENERAL, OWN):
-        adapt(core, made[name], lessons, name)
-    return made
-
-
-def adapt(core: Core, supernet: Supernet, lessons: Lessons, name: str = "") -> None:
-    """Train a family on data of the classes, where there are epochs, and give its points statistics of that data.
-
-    The network is changed in place.
-    """
-    settings = lessons.settings
-    if settings.epochs > 0:
-        make_trainable(supernet, core.module)
-        steps = num_steps(lessons.data, settings)
-        trainer = Trainer(supernet, lessons.task, steps=steps, recipe=RECIPE, settings=settings)
-        train(trainer, lessons.data, recipe=RECIPE, progress=_named(lessons, name))
-        supernet.to("cpu")
-        supernet.module.eval()
-    calibrate_points(supernet, lessons.task, lessons.data, _named(lessons, name), full=settings.epochs > 0)
-
-
-def correctness(core: Core, supernet: Supernet, lessons: Lessons) -> dict[str, Tensor]:
-    """Return point name -> whether it is right, (samples,) bool, on the held-out data."""
-    found = {}
-    for done, name in enumerate(supernet.points):
-        _tell(lessons, "comparing orders", done / len(supernet.points))
-        module = supernet.at_point(name)
-        rows = evaluate(module, lessons.task, batches(lessons.held, BATCH), spec="", data=core.fingerprint).rows
-        found[name] = rows["correct"].bool()
-    return found
-
-
-def choice(right: dict[str, dict[str, Tensor]]) -> tuple[str, dict[str, Difference]]:
-    """Return the candidate to keep, and what each was found to differ by from the one it had to beat.
-
-    Statistics of the classes, and training, are taken where they are right more often; an order of the classes' own,
-    which gives up the channels that the family was trained with, only where it is certain to be: the lower end of the
-    interval is above 0.
-
-    Args:
-        right: Candidate -> point -> whether it is right on each sample.
-    """
-    adapted = difference(right[GENERAL], right[AS_IT_WAS])
-    best = GENERAL if adapted.value > 0 else AS_IT_WAS
-    own = difference(right[OWN], right[best])
-    return (OWN if own.low > 0 else best), {GENERAL: adapted, OWN: own}
-
-
-def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> Difference:
-    """Return the paired difference of two candidates over the points that both have, the full one left out."""
-    names = [name for name in one if name in other]
-    names = names[:-1] or names
-    rows = torch.stack([one[name].double() - other[name].double() for name in names]).mean(0)
-    low, high = mean_interval(rows)
-    return Difference(float(rows.mean()), low, high, len(rows))
-
-
-def _told(
-    lessons: Lessons, scores: Scores, name: str, differences: dict[str, Difference], family: Family
-) -> dict[str, str]:
+def _told(lessons: Lessons, scores: Scores, found: Choice, family: Family) -> dict[str, str]:
     """Return for the provenance what was compared, what was taken, and what data the family has seen."""
+    when = "; with statistics alone, and so not trained" if found.dropped else ""
     told = {
-        "for the classes": name,
-        "own order minus the other": f"{differences[OWN]} (by {scores.criterion})",
-        "adapted minus as it was": str(differences[GENERAL]),
+        "for the classes": found.name,
+        "own order minus the other": f"{found.own} (by {scores.criterion}{when})",
+        "adapted minus as it was": str(found.adapted),
     }
-    if name == AS_IT_WAS:
+    if found.name == AS_IT_WAS:
         return told
     settings, data = lessons.settings, lessons.data
     seen = f"{data.label}; fingerprint {data.origin or data.fingerprint}"
@@ -311,24 +218,13 @@ def _told(
     return told | {"adapted by": how, "training data before": f"{before} | {seen}" if before else seen}
 
 
-def _compared(chosen: Family, right: dict[str, dict[str, Tensor]], lessons: Lessons) -> list[Record]:
+def _compared(chosen: Family, found: Choice, lessons: Lessons) -> list[Record]:
     """Return, for each point, by how much the own order is ahead of the general one, adapted alike."""
     records = []
     for point in chosen.points:
-        if point.name not in right[OWN]:
-            continue
-        found = difference({point.name: right[OWN][point.name]}, {point.name: right[GENERAL][point.name]})
-        figures = (found.value, "share", found.n, found.low, found.high)
-        records.append(Record(point.spec.text, "own_order_minus_general", *figures, data=lessons.held.fingerprint))
+        if point.name in found.rows[OWN]:
+            one, other = ({point.name: found.rows[name][point.name]} for name in (OWN, GENERAL))
+            each = difference(one, other)
+            figures = (each.value, "share", each.n, each.low, each.high)
+            records.append(Record(point.spec.text, "own_order_minus_general", *figures, data=lessons.held.fingerprint))
     return records
-
-
-def _tell(lessons: Lessons, stage: str, done: float) -> None:
-    if lessons.progress is not None:
-        lessons.progress(stage, done)
-
-
-def _named(lessons: Lessons, name: str) -> Reporter | None:
-    """Return a reporter that tells which candidate a stage is of."""
-    tell = lessons.progress
-    return None if tell is None else (lambda stage, done: tell(f"{name}: {stage}" if name else stage, done))
