@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.family.subjects import digits
@@ -28,6 +29,11 @@ KEPT = ("8", "3")
 def whole() -> Family:
     core = ct.load("zoo:mlp")
     return ct.fit(core, digits(), digits("validation"), points=(0.2, 0.5), epochs=0, class_scores=True)
+
+
+@cache
+def bare() -> Family:
+    return ct.fit(ct.load("zoo:mlp"), digits(), points=(0.2,), epochs=0)
 
 
 @cache
@@ -182,9 +188,8 @@ def test_odd_data_is_refused() -> None:
         whole().for_classes(KEPT, data=data.subset(few))
     with pytest.raises(InputError, match="option epochs: got without data"):
         whole().for_classes(KEPT, epochs=1)
-    bare = ct.fit(ct.load("zoo:mlp"), data, points=(0.2,), epochs=0)
     with pytest.raises(InputError, match=r"scores by class: got a family without.* Fit it with class_scores=True"):
-        bare.for_classes(KEPT, data=data, scores="stored")
+        bare().for_classes(KEPT, data=data, scores="stored")
 
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +221,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_mistakes_on_the_command_line(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ct.fit(ct.load("zoo:mlp"), digits(), points=(0.2,), epochs=0).save(tmp_path / "mlp.concertina")
+    bare().save(tmp_path / "mlp.concertina")
     classes = [] if "--classes" in words else ["--classes", "8,3"]
     line = ["specialize", str(tmp_path / "mlp.concertina"), "-o", str(tmp_path / "two"), *classes, *words]
     assert main(line) == 2
@@ -224,3 +229,28 @@ def test_mistakes_on_the_command_line(
     assert said in captured.err
     assert captured.err.count("error: ") == 1
     assert not (tmp_path / "two").exists()
+
+
+def npz(path: Path, labels: list[int], names: list[str]) -> str:
+    raw = digits("train", 600)
+    numbers = [raw.class_names.index(name) if name in raw.class_names else 0 for name in names]
+    rows = [int(i) for label in labels for i in (raw.labels == numbers[label]).nonzero()[:20, 0]]
+    kept = [label for label in labels for _ in range(20)]
+    images = torch.rand(len(rows), 8, 8).mul(255).to(torch.uint8).numpy()
+    np.savez(path, images=images, labels=np.array(kept), class_names=np.array(names))
+    return str(path)
+
+
+def test_files_are_labelled_by_all_classes_or_by_those_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare().save(tmp_path / "mlp.concertina")
+    made = str(tmp_path / "two.concertina")
+    words = ["specialize", str(tmp_path / "mlp.concertina"), "-o", made, "--yes", "--classes", "8,3", "--data"]
+    assert main([*words, npz(tmp_path / "turned.npz", [0, 1], ["3", "8"])]) == 0
+    assert main([*words, npz(tmp_path / "all.npz", list(range(10)), list("0123456789"))]) == 0
+    capsys.readouterr()
+    assert main([*words, npz(tmp_path / "alien.npz", [0, 1], ["cat", "dog"])]) == 2
+    assert "differ from the network's: got cat, dog; allowed: 0, 1, 2" in capsys.readouterr().err
+    assert main([*words, npz(tmp_path / "lacking.npz", [0], ["3", "8"])]) == 2
+    assert capsys.readouterr().err.count("error: ") == 1
