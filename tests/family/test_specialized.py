@@ -96,6 +96,16 @@ def test_where_the_general_order_lacks_what_classes_need_their_own_is_taken(tmp_
     assert made.core.class_names == tuple("abcd")
 
 
+@pytest.mark.parametrize(("activation", "criterion"), [(nn.ReLU(), "relevance"), (nn.Softsign(), "hessian")])
+def test_units_are_rated_by_relevance_where_it_passes(activation: nn.Module, criterion: str) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), activation, nn.Linear(8, 4))
+    core = ct.load(network, torch.randn(2, 4), class_names=list("abcd"))
+    data = planted()[1]
+    some = ct.fit(core, data, points=(0.5,), epochs=0).for_classes(["a", "b"], data=data)
+    assert f"(by {criterion})" in some.evidence.provenance["own order minus the other"]
+
+
 @pytest.mark.parametrize("other", [False, True])
 def test_an_own_order_changes_no_answer_of_the_full_point(other: bool) -> None:
     cut, _ = family_for(whole(), KEPT, other=other)

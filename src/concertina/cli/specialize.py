@@ -56,7 +56,7 @@ class Options(TextOptions, Common):
     device: Annotated[str | None, typer.Option(metavar="NAME", help="Where to train: cpu, cuda ...")] = None
     criterion: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What makes a channel important for the classes; hessian unless said."),
+        typer.Option(metavar="NAME", help="What makes a channel important for the classes; relevance unless said."),
     ] = None
     scores: Annotated[
         str | None,

@@ -135,16 +135,15 @@ def correctness(core: Core, supernet: Supernet, lessons: Lessons) -> dict[str, T
 def choice(right: Mapping[str, Right], before: Mapping[str, Right] | None = None) -> Choice:
     """Return the candidate to keep, and what each was found to differ by from the one it had to beat.
 
-    Statistics of the classes, and training, are taken where they are right more often; an order of the classes' own,
-    which gives up the channels that the family was trained with, only where it is certain to be: the lower end of the
-    interval is above 0.
+    Each candidate must be certainly ahead of the one before: the lower end of the interval is above 0. On the few
+    samples of a few classes, taking what merely looks better makes points worse as often as better.
 
     Args:
         right: Candidate -> what it is right about.
         before: The own and the general order before training, where the own order was dropped then.
     """
     adapted = difference(right[GENERAL], right[AS_IT_WAS])
-    best = GENERAL if adapted.value > 0 else AS_IT_WAS
+    best = GENERAL if adapted.low > 0 else AS_IT_WAS
     rows = before or right
     own = difference(rows[OWN], rows[GENERAL if before else best])
     return Choice(OWN if own.low > 0 and not before else best, adapted, own, rows, bool(before))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
-from concertina.errors import DataError, InputError, did_you_mean, some
+from concertina.errors import AnalysisError, DataError, InputError, did_you_mean, some
 from concertina.family.class_choice import (
     AS_IT_WAS,
     GENERAL,
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from concertina.family.family import Family
 
 SOURCES = ("measured", "stored")
-CRITERION = "hessian"
-"""What makes a unit important for classes unless said; what the choice rests on was measured with it."""
+CRITERIA = ("relevance", "hessian")
+"""What makes a unit important for classes unless said: the first, or the second where a layer has no rule for it."""
 SCORE_SAMPLES = 512
 HELD_SHARE = 5
 """One of so many samples of each class is held out where no held-out data is given."""
@@ -57,7 +57,8 @@ class ClassOptions(TypedDict, total=False):
     seed: int
     device: str
     criterion: str
-    """What makes a unit important for the classes: a criterion that reads data."""
+    """What makes a unit important for the classes, a criterion that reads data: "relevance", or "hessian" where the
+    network has layers that relevance cannot pass."""
     scores: str
     """Where the own order comes from: "measured" on the data, or "stored" scores by class of the family."""
     progress: Reporter | None
@@ -186,7 +187,16 @@ def scores_for(family: Family, core: Core, cut: Supernet, lessons: Lessons, opti
     wanted, whole = core.class_names, family.core.class_names
     if options.get("scores") == "stored" and family.class_scores is not None:
         return family.class_scores.of([name for name in wanted if name in whole])
-    criterion, seed = options.get("criterion", CRITERION), lessons.settings.seed
+    if "criterion" in options:
+        return _measured(family, core, cut, lessons, options["criterion"])
+    try:
+        return _measured(family, core, cut, lessons, CRITERIA[0])
+    except AnalysisError:
+        return _measured(family, core, cut, lessons, CRITERIA[1])
+
+
+def _measured(family: Family, core: Core, cut: Supernet, lessons: Lessons, criterion: str) -> Scores:
+    wanted, whole, seed = core.class_names, family.core.class_names, lessons.settings.seed
     if set(wanted) <= set(whole):
         labels = torch.tensor([whole.index(name) for name in wanted])[lessons.data.labels]
         data, progress = ArrayData([lessons.data.inputs, labels], whole), lessons.progress
