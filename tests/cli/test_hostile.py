@@ -60,8 +60,15 @@ MISTAKES = [
     ["export", "{file}", "-o", "out", "--to", "onnx", "--all-points", "--share", "1"],
     ["export", "{file}", "-o", "out", "--to", "openvino", "--all-points"],
     *(["specialize", "{file}", "-o", "out", "--classes", text] for text in ("", ",", "3", "3,3", "3,cat", "3;5")),
+    [*FIT, "--class-scores", "--criterion", "magnitude-l2"],
     ["specialize", "{file}", "-o", "nowhere/at/all", "--classes", "3,5"],
     ["specialize", "{file}", "-o", "{file}", "--yes", "--classes", "3,5"],
+    *(["specialize", "{file}", "-o", "out", "--classes", "3,5", option, "1"] for option in ("--epochs", "--held")),
+    *(
+        ["specialize", "{file}", "-o", "out", "--classes", "3,5", "--data", "zoo:digits@train", *more]
+        for more in (["--epochs", "nan"], ["--scores", "stored"], ["--criterion", "random"], ["--device", "tpu"])
+    ),
+    ["specialize", "{file}", "-o", "out", "--classes", "3,5", "--data", ""],
     ["audit", "{file}"],
     ["audit", "{file}", "--data", ""],
     *(["audit", "{file}", "--data", "zoo:digits@test", "--audits", text] for text in ("recal", ",")),

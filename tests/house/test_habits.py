@@ -14,7 +14,7 @@ from tests.house.sources import PACKAGE, ROOT, TESTS, calls, dotted, functions, 
 BANNED = {"utils", "helpers", "common", "manager", "misc", "my", "tmp"}
 PART_ROOMS = ("axes", "score", "load/zoo", "load/sources", "modules", "audits")
 REGISTERING_ROOMS = (*PART_ROOMS, "objective", "train")
-NO_PART = {"__init__", "base"}
+NO_PART = {"__init__", "base", "classwise"}
 CHECKS = re.compile(r"(^|\.)(assert|check|expect|golden|raises|warns|fail)(_|$|s$)|(^|\.)assert\w*$")
 MACHINE_PATH = re.compile(r"(?<![\w./~])/(?:home|root|work|Users|opt|mnt|srv)/\w")
 PACKAGE_HOST = re.compile(r"(?:index-url|find-links|trusted-host)\s*=\s*\w", re.IGNORECASE)

@@ -72,6 +72,10 @@ class Options(TextOptions, Common):
         str | None,
         typer.Option(metavar="NAME", help="Growth order: rehearsed, or criterion (default for very short runs)."),
     ] = None
+    class_scores: Annotated[
+        bool,
+        typer.Option("--class-scores", help="Also rate every channel for every class, and keep that in the file."),
+    ] = False
     ignore: Annotated[
         str, typer.Option(metavar="LIST", help="Modules and groups to keep whole, by name.", show_default=False)
     ] = ""
@@ -234,13 +238,15 @@ def _check_outputs(options: Options) -> None:
 def _check_names(options: Options) -> None:
     from concertina.family.options import check_classes, check_order, check_rehearsals, check_worth, train_settings
     from concertina.load import ZOO
-    from concertina.score import CRITERIA
+    from concertina.score import CRITERIA, check_by_class
     from concertina.train import RECIPES
 
     _check_start(options)
     _check_factors(options)
     _check_protection(options)
     CRITERIA.entry(options.criterion)
+    if options.class_scores and options.start is None:
+        check_by_class(options.criterion)
     RECIPES.entry(options.recipe)
     if options.network.startswith("zoo:"):
         ZOO.entry(options.network.removeprefix("zoo:").partition("@")[0])
@@ -307,6 +313,7 @@ def _shape(options: Options) -> FitOptions:
 def _settings(options: Options) -> FitOptions:
     return {
         **_shape(options),
+        "class_scores": options.class_scores,
         "recipe": options.recipe,
         "protect": assigned(options.protect, "--protect"),
         "class_weights": _class_weights(options),

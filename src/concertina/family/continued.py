@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from concertina.analyse.rewriting import as_loaded
 from concertina.errors import InputError
+from concertina.family.class_order import make_trainable
 from concertina.family.family import Family
 from concertina.family.opening import open as open_family
 from concertina.family.options import FitOptions, task_of
-from concertina.nest import Supernet
 from concertina.objective.base import Task
 from concertina.train import Teacher
 from concertina.types import Core
@@ -83,20 +81,10 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
     core = replace(core, teacher=plain.module if core.rewritten else None)
     task = task_of(core, options)
     supernet = copy.deepcopy(family.supernet)
-    _make_trainable(supernet, plain.module)
+    make_trainable(supernet, plain.module)
     return Family(
         replace(core, augment=task.augmentation), supernet, graph=family.graph, evidence=family.evidence, task=task
     ), task
-
-
-def _make_trainable(supernet: Supernet, module: nn.Module) -> None:
-    """Let each parameter be trained that could be in the network as loaded; one read from a file cannot."""
-    trainable = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
-    held: list[Mapping[str, Tensor]] = [dict(supernet.module.named_parameters()), *supernet.private.values()]
-    for tensors in held:
-        for name, tensor in tensors.items():
-            if name in trainable:
-                tensor.requires_grad_(trainable[name])
 
 
 def core_as_teacher(core: Core, family: Family) -> Teacher:

@@ -11,7 +11,7 @@ from torch import nn
 from concertina.load.data import TensorData
 from concertina.nest import Supernet
 from concertina.objective.base import Task
-from concertina.types import Core, Point, Record
+from concertina.types import ClassScores, Core, Point, Record
 
 CORE = "core"
 """What stands in the place of a spec in Records of the core."""
@@ -26,6 +26,8 @@ class Evidence:
     """The core's predicted classes on the evaluation set, in its order."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """How the family came about: recipe, epochs, seeds, data fingerprints, cost."""
+    class_scores: ClassScores | None = None
+    """How important each unit is for each class, where that was asked for."""
 
     def __repr__(self) -> str:
         return f"Evidence({len(self.records)} records, {len(self.core_predictions)} predictions of the core)"

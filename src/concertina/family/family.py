@@ -27,12 +27,13 @@ from concertina.family.promises import PromiseOptions, Promises, held_promises, 
 from concertina.family.published import Published
 from concertina.family.remarks import remarks
 from concertina.family.runtimes import exported, exported_together, extracted, timed_points
+from concertina.family.specialized import ClassOptions, check_class_options, specialized
 from concertina.family.subset import for_classes
 from concertina.nest import Gathered, Supernet
 from concertina.objective.base import Task
 from concertina.save import WriteReport
 from concertina.train import Reporter
-from concertina.types import Core, Graph, Point, Record, SubnetSpec
+from concertina.types import ClassScores, Core, Graph, Point, Record, SubnetSpec
 
 
 class Family(Published):
@@ -83,6 +84,11 @@ class Family(Published):
     def records(self) -> tuple[Record, ...]:
         """Every measured figure; those of the core stand under the spec "core"."""
         return self.evidence.records
+
+    @property
+    def class_scores(self) -> ClassScores | None:
+        """How important each unit is for each class, of a family that was made with `class_scores=True`."""
+        return self.evidence.class_scores
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -229,23 +235,40 @@ class Family(Published):
         """What is promised of the points; `promises.decide(logits, "p50")` says which protected classes are found."""
         return held_promises(self)
 
-    def for_classes(self, classes: Sequence[str], *, other: bool = False) -> Family:
-        """Return a family of its own for some of the classes: the same points, channels and answers, fewer outputs.
+    def for_classes(
+        self,
+        classes: Sequence[str],
+        *,
+        other: bool = False,
+        data: Any = None,
+        held: Any = None,
+        **options: Unpack[ClassOptions],
+    ) -> Family:
+        """Return a family of its own for some of the classes, with fewer outputs.
 
-        Nothing is trained and no data is needed: among the classes kept every point answers as before. Figures are not
-        taken over; `measure` tells them anew.
+        Without data: the same points, channels and answers among the classes kept; figures are not taken over. With
+        data the points also get statistics of these classes, are trained on them where there are epochs, and are
+        compared with points of as many MACs in a growth order of the classes' own; the better, as measured on held-out
+        data, is returned, and its provenance says which it is and by how much.
 
         Args:
             classes: Names of the classes, in the order of the new outputs.
             other: Whether there is one more output, called "other", for all other classes together: in a softmax it
                 has the sum of their probabilities.
+            data: Samples labelled by these classes or by all there were.
+            held: Others, to compare on; one of five samples of the data unless given.
+            **options: See `ClassOptions`: epochs=0, criterion=, scores="measured", seed=0, progress= and more.
 
         Raises:
             InputError: A class is unknown, too few or too many are asked for, the family is no classifier, is here in
                 part only, or was cut to classes before.
+            DataError: The data does not fit, names other classes, or has no samples of a class.
             AnalysisError: No layer was found that makes the classes.
         """
-        return for_classes(self, classes, other=other)
+        if data is None:
+            check_class_options(options, has_data=False)
+            return for_classes(self, classes, other=other)
+        return specialized(self, classes, other=other, data=data, held=held, options=options)
 
     def latencies_ms(self, *, batch: int = 1, threads: int | None = None) -> dict[str, float]:
         """Return point name -> median milliseconds of one call on this machine; measured where no sound Record has it.
@@ -333,6 +356,7 @@ class Family(Published):
             self.evidence.records,
             core_predictions=self.evidence.core_predictions,
             provenance=self.evidence.provenance,
+            class_scores=self.evidence.class_scores,
         )
 
     def grow(self, upto: str | float | None = None) -> Points:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from concertina.analyse import analyse
 from concertina.analyse.rewriting import as_loaded
 from concertina.analyse.split_attention import with_split_attention
+from concertina.family.class_scores import check_class_scores, rate_classes
 from concertina.family.continued import check_start, core_as_teacher, facts_before, family_to_go_on
 from concertina.family.evidence import Evidence
 from concertina.family.factorizing import facts_of_factors
@@ -24,10 +25,10 @@ from concertina.family.outputs import with_cut_outputs
 from concertina.family.preparation import Preparation
 from concertina.family.protecting import check_protection, check_supported, promised, weighted
 from concertina.family.samples import balanced_sample, sample_of
-from concertina.load.data import TensorData, batches
+from concertina.load.data import ArrayData, TensorData, batches
 from concertina.measure.cost import CostModel
 from concertina.measure.machine import machine_fingerprint, multiplies_bfloat16, versions
-from concertina.nest import choose_points, nest
+from concertina.nest import choose_points, graph_of, nest
 from concertina.nest.supernet import check_shares
 from concertina.objective.base import Task
 from concertina.score import score
@@ -110,6 +111,8 @@ def _fitted(
         say_missing_classes(held, core, "the validation data")
     ready = prepare(core, train_data, points=points, progress=progress, **options)
     check_supported(options, core, held, ready.train_data, len(ready.supernet.points))
+    criterion = str(ready.facts.get("criterion", options.get("criterion", "taylor")))
+    by_class = _lessons_by_class(ready, criterion) if options.get("class_scores") else None
     spent = _train(ready, settings, options, progress, started) if settings.epochs > 0 else Spent()
     balanced = options.get("balanced", False)
     calibrate_points(
@@ -118,12 +121,33 @@ def _fitted(
     family = ready.family
     facts = _provenance(settings, options, ready.train_data, spent, started) | ready.facts
     family.evidence = Evidence((), (), facts)
+    if by_class is not None:
+        family.evidence = _with_class_scores(ready, by_class, criterion, settings.seed, progress)
     if held is not None:
         measure_family(family, core, held, progress=progress, seed=settings.seed)
         promised(family, options, held, progress)
     for warning in family.warnings:
         log.warning(warning)
     return family
+
+
+def _lessons_by_class(ready: Preparation, criterion: str) -> ArrayData:
+    """Return the training data, once it is sure that units can be rated by class on it."""
+    data = ready.train_data
+    check_class_scores(ready.family.core, graph_of(ready.supernet.space), data, criterion)
+    return cast("ArrayData", data)
+
+
+def _with_class_scores(
+    ready: Preparation, data: ArrayData, criterion: str, seed: int, progress: Reporter | None
+) -> Evidence:
+    """Return the family's evidence with scores by class of its full point, as it is after training."""
+    family = ready.family
+    scores = rate_classes(
+        family.core, ready.supernet, ready.task, data, criterion=criterion, seed=seed, progress=progress
+    )
+    told = {"class scores": f"{criterion}, up to {scores.samples} samples a class"}
+    return replace(family.evidence, provenance=dict(family.evidence.provenance) | told, class_scores=scores)
 
 
 @dataclass(frozen=True)

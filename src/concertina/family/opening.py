@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from concertina.family.class_scores import from_table
 from concertina.family.evidence import Evidence
 from concertina.family.family import Family
 from concertina.family.persist import Opened, example_inputs, rebuild
@@ -70,6 +71,7 @@ def open(
         records=tuple(tables.get("records", ())),
         core_predictions=tuple(int(i) for i in tables.get("core_predictions", ())),
         provenance={key: str(value) for key, value in manifest.provenance.items()},
+        class_scores=from_table(tables["class_scores"], core, supernet) if "class_scores" in tables else None,
     )
     return Family(core, supernet, evidence=evidence, opened=opened)
 

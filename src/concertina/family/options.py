@@ -14,7 +14,7 @@ from concertina.analyse import Declared
 from concertina.errors import InputError, did_you_mean
 from concertina.measure.machine import multiplies_bfloat16
 from concertina.objective.base import TASKS, Task
-from concertina.score import CRITERIA
+from concertina.score import CRITERIA, check_by_class
 from concertina.train import RECIPES, TrainSettings, check_room
 from concertina.types import Core
 
@@ -34,6 +34,8 @@ class FitOptions(TypedDict, total=False):
 
     recipe: str
     criterion: str
+    class_scores: bool
+    """Whether each unit is also rated for each class, once the family is trained, and the scores kept in its file."""
     order: str | None
     """What the growth order follows: "rehearsed" (measured on a copy after a short training of random subnets; the
     default where the training has 200 steps or more) or "criterion" (the scores)."""
@@ -122,11 +124,14 @@ def check_options(options: FitOptions, given: Mapping[str, object]) -> None:
     check_classes(options)
     RECIPES.entry(options.get("recipe", "sandwich"))
     CRITERIA.entry(options.get("criterion", "taylor"))
+    if options.get("class_scores"):
+        check_by_class(options.get("criterion", "taylor"))
     kinds: Mapping[str, tuple[object, type | tuple[type, ...], str]] = {
         "task": (options.get("task"), (Task, type(None)), "a Task, such as concertina.objective.Classification()"),
         "checkpoint": (options.get("checkpoint"), (str, Path, type(None)), "a path"),
         "resume": (options.get("resume", False), bool, "True or False"),
         "balanced": (options.get("balanced", False), bool, "True or False"),
+        "class_scores": (options.get("class_scores", False), bool, "True or False"),
     }
     for name, (value, kind, allowed) in kinds.items():
         if not isinstance(value, kind):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from concertina.analyse.rewriting import put_rewritten
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
+from concertina.family.class_scores import to_table
 from concertina.family.sound import check_sound
 from concertina.load.core import own_copy, refuse_class
 from concertina.load.hub import MAX_VALUES, is_library, library_of
@@ -25,7 +26,7 @@ from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
 from concertina.save import Architecture, Artifact, Content, Manifest, TensorInfo, WriteReport, write_artifact
-from concertina.types import Core, GrowthOrder, Point, Record, SizeAttribute, SubnetSpec
+from concertina.types import ClassScores, Core, GrowthOrder, Point, Record, SizeAttribute, SubnetSpec
 
 DTYPES = {
     torch.float64: "F64",
@@ -51,6 +52,7 @@ def save_family(
     *,
     core_predictions: Sequence[int],
     provenance: Mapping[str, str],
+    class_scores: ClassScores | None = None,
 ) -> WriteReport:
     """Write a family to one file, whole or not at all.
 
@@ -86,6 +88,8 @@ def save_family(
     }
     if core_predictions:
         tables["core_predictions"] = np.asarray(core_predictions, dtype=_smallest(max(core_predictions)))
+    if class_scores is not None:
+        tables["class_scores"] = to_table(class_scores)
     private = {name: {key: _to_array(t) for key, t in held.items()} for name, held in supernet.private.items() if held}
     return write_artifact(path, manifest, {name: _to_array(t) for name, t in tensors.items()}, private, tables)
 

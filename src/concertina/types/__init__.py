@@ -9,6 +9,7 @@ from concertina.types.figures import Point, Record, data_key
 from concertina.types.network import (
     Batches,
     Block,
+    ClassScores,
     Core,
     Graph,
     Group,
@@ -25,6 +26,7 @@ from concertina.types.space import Dim, GrowthOrder, Space, SubnetSpec
 __all__ = [
     "Batches",
     "Block",
+    "ClassScores",
     "Core",
     "Dim",
     "Graph",

@@ -207,3 +207,39 @@ class Scores:
 
     def __repr__(self) -> str:
         return f"Scores({self.criterion}, {len(self.units)} groups, {len(self.blocks)} blocks)"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """Importance of every unit for every class, by one criterion."""
+
+    criterion: str
+    class_names: tuple[str, ...]
+    """Class names in the order of the rows."""
+    units: Mapping[str, Tensor]
+    """Group name -> (classes, units) float tensor, 0 or more; larger is more important.
+
+    Of a family, units stand in the family's own order: the first so many are those that a narrower subnet keeps.
+    """
+    blocks: Mapping[str, Tensor]
+    """Block path -> (classes,) rise of a class's loss when the block is skipped."""
+    is_loss: bool
+    """Whether unit scores estimate a rise of the loss; otherwise each row sums to 1."""
+    samples: int
+    """Most samples of one class that they rest on."""
+    data_fingerprint: str = ""
+    """Fingerprint of the data that the samples were drawn from."""
+
+    def of(self, classes: Sequence[str]) -> Scores:
+        """Return the scores for some classes together: the mean over them.
+
+        Raises:
+            ValueError: There is no such class.
+        """
+        rows = [self.class_names.index(name) for name in classes]
+        units = {name: values[rows].mean(0) for name, values in self.units.items()}
+        blocks = {path: float(values[rows].mean()) for path, values in self.blocks.items()}
+        return Scores(self.criterion, units, blocks, self.is_loss, self.data_fingerprint)
+
+    def __repr__(self) -> str:
+        return f"ClassScores({self.criterion}, {len(self.class_names)} classes, {len(self.units)} groups)"
