@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,9 +14,10 @@ import concertina as ct
 from concertina.errors import InputError, UnknownNameError
 from concertina.modules import KINDS
 from concertina.nest import Supernet, random_spec
-from concertina.nest.plugged import Module, cut_module, new_module, with_module
+from concertina.nest.plugged import Plug, cut_plug, new_plug, with_plugs
 from concertina.types import SubnetSpec
 
+CHANGES = [name for name in KINDS.names() if name != "head"]
 MERGEABLE = [entry.name for entry in KINDS if entry.part.mergeable]
 
 
@@ -51,7 +51,7 @@ def labels(core: ct.Core) -> Tensor:
     return torch.zeros(len(core.example_inputs[0]), dtype=torch.int64)
 
 
-def stirred(module: Module, seed: int = 1) -> Module:
+def stirred(module: Plug, seed: int = 1) -> Plug:
     """Return the module with random values, so that it changes something."""
     generator = torch.Generator().manual_seed(seed)
     return module.with_tensors({k: torch.randn(t.shape, generator=generator) * 0.2 for k, t in module.tensors.items()})
@@ -66,27 +66,27 @@ NETWORKS = ("zoo:digits-cnn", "zoo:tiny-vit", "mixed")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("kind", KINDS.names())
+@pytest.mark.parametrize("kind", CHANGES)
 def test_a_new_module_changes_nothing_at_any_size(network: str, kind: str) -> None:
     made, inputs = supernet(network)
-    module = new_module(made, kind)
+    module = new_plug(made, kind)
     for spec in specs(made):
         with torch.no_grad():
-            plain, plugged = made.subnet(spec)(*inputs), with_module(made, spec, module)(*inputs)
+            plain, plugged = made.subnet(spec)(*inputs), with_plugs(made, spec, [module])(*inputs)
         assert torch.allclose(plain, plugged, atol=1e-6)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("kind", KINDS.names())
+@pytest.mark.parametrize("kind", CHANGES)
 def test_a_module_changes_answers_at_every_size_and_leaves_the_core_as_it_was(network: str, kind: str) -> None:
     made, inputs = supernet(network)
     before = copy.deepcopy(made.module.state_dict())
-    module = stirred(new_module(made, kind))
+    module = stirred(new_plug(made, kind))
     for spec in specs(made):
         with torch.no_grad():
             plain, plugged, again = (
                 made.subnet(spec)(*inputs),
-                with_module(made, spec, module)(*inputs),
+                with_plugs(made, spec, [module])(*inputs),
                 made.subnet(spec)(*inputs),
             )
         assert torch.equal(plain, again)
@@ -98,9 +98,9 @@ def test_a_module_changes_answers_at_every_size_and_leaves_the_core_as_it_was(ne
 @pytest.mark.parametrize("kind", MERGEABLE)
 def test_merged_answers_are_those_of_attached(network: str, kind: str) -> None:
     made, inputs = supernet(network)
-    module = stirred(new_module(made, kind))
+    module = stirred(new_plug(made, kind))
     for spec in specs(made):
-        attached, merged = with_module(made, spec, module), with_module(made, spec, module, merged=True)
+        attached, merged = with_plugs(made, spec, [module]), with_plugs(made, spec, [module], merged=True)
         with torch.no_grad():
             one, other = attached(*inputs), merged(*inputs)
         assert float((one - other).abs().max()) <= 1e-4 * max(1.0, float(one.abs().max()))
@@ -110,34 +110,34 @@ def test_merged_answers_are_those_of_attached(network: str, kind: str) -> None:
 def test_a_subnet_of_the_changed_core_is_the_changed_subnet(kind: str) -> None:
     """`slice(core + change)`, worked out on the whole core, against `slice(core) + slice(change)`."""
     made, inputs = supernet("zoo:digits-cnn")
-    module = stirred(new_module(made, kind))
-    whole = with_module(made, made.space.full, module, merged=True)
+    module = stirred(new_plug(made, kind))
+    whole = with_plugs(made, made.space.full, [module], merged=True)
     changed = Supernet(whole.materialize(), made.order, made.costs, made.permutations)  # type: ignore[operator]
     for spec in specs(made):
         with torch.no_grad():
             one = changed.subnet(spec)(*inputs)
-            other = with_module(made, spec, module, merged=True)(*inputs)
+            other = with_plugs(made, spec, [module], merged=True)(*inputs)
         assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_attached_weights_are_views_and_merged_ones_are_copies_of_what_is_touched() -> None:
     made, _ = supernet("zoo:digits-cnn")
-    module = stirred(new_module(made, "lora", layers=["conv1"]))
+    module = stirred(new_plug(made, "lora", layers=["conv1"]))
     storage = {t.untyped_storage().data_ptr() for t in made.module.parameters()}
-    attached, merged = (with_module(made, made.space.full, module, merged=m) for m in (False, True))
+    attached, merged = (with_plugs(made, made.space.full, [module], merged=m) for m in (False, True))
     assert all(p.untyped_storage().data_ptr() in storage for p in attached.parameters())
     own = {name for name, p in merged.named_parameters() if p.untyped_storage().data_ptr() not in storage}
     assert own == {f"{path}.weight" for path in module.places}
     assert all(path.endswith("conv1") for path in module.places)
 
 
-@pytest.mark.parametrize("kind", KINDS.names())
+@pytest.mark.parametrize("kind", CHANGES)
 def test_gradients_flow_to_the_module_and_not_to_the_core(kind: str) -> None:
     made, inputs = supernet("zoo:digits-cnn")
-    module = stirred(new_module(made, kind))
+    module = stirred(new_plug(made, kind))
     leaves = {key: nn.Parameter(tensor) for key, tensor in module.tensors.items()}
     made.module.zero_grad(set_to_none=True)
-    with_module(made, specs(made)[1], module.with_tensors(leaves), gradient=True)(*inputs).square().sum().backward()
+    with_plugs(made, specs(made)[1], [module.with_tensors(leaves)], gradient=True)(*inputs).square().sum().backward()
     assert any(leaf.grad is not None and bool(leaf.grad.any()) for leaf in leaves.values())
     assert all(parameter.grad is None for parameter in made.module.parameters())
 
@@ -145,20 +145,20 @@ def test_gradients_flow_to_the_module_and_not_to_the_core(kind: str) -> None:
 def test_layers_that_a_subnet_lacks_have_no_part_in_it() -> None:
     made, _ = supernet("zoo:digits-cnn")
     gate = next(dim for dim in made.space.dims if dim.is_gate)
-    module = new_module(made, "lora")
+    module = new_plug(made, "lora")
     spec = made.space.check(made.space.full.with_choice(gate.name, 0))
     inside = {path for path in module.places if path.startswith(f"{gate.target}.")}
     assert inside
-    assert set(cut_module(made.space, spec, module)) == set(module.places) - inside
+    assert set(cut_plug(made.space, spec, module)) == set(module.places) - inside
 
 
 def test_the_gates_of_a_sparse_difference_shut_and_then_nothing_is_changed() -> None:
     made, inputs = supernet("zoo:digits-cnn")
-    module = stirred(new_module(made, "sparse"))
+    module = stirred(new_plug(made, "sparse"))
     shut = {k: torch.full_like(t, -5.0) if k.endswith(":gate") else t for k, t in module.tensors.items()}
     with torch.no_grad():
         plain = made.subnet(made.space.full)(*inputs)
-        assert torch.equal(with_module(made, made.space.full, module.with_tensors(shut))(*inputs), plain)
+        assert torch.equal(with_plugs(made, made.space.full, [module.with_tensors(shut)])(*inputs), plain)
 
 
 class Tied(nn.Module):
@@ -177,9 +177,9 @@ def test_layers_that_share_their_tensors_are_left_out_or_refused_by_name() -> No
     core = ct.load(Tied().eval(), torch.randn(4, 6), class_names=("a", "b", "c"))
     data = [(*core.example_inputs, labels(core))]
     made = ct.prepare(core, data, points=(0.9,), epochs=0, criterion="magnitude-l2").supernet
-    assert set(new_module(made, "lora").places) == {"wide", "head"}
+    assert set(new_plug(made, "lora").places) == {"wide", "head"}
     with pytest.raises(InputError, match="'second', whose weight other layers have too"):
-        new_module(made, "lora", layers=["second"])
+        new_plug(made, "lora", layers=["second"])
 
 
 @pytest.mark.parametrize(
@@ -197,13 +197,22 @@ def test_layers_that_share_their_tensors_are_left_out_or_refused_by_name() -> No
 def test_what_cannot_be_is_refused_by_name(kind: str, given: dict[str, Any], says: str) -> None:
     made, _ = supernet("zoo:digits-cnn")
     with pytest.raises(InputError, match=says):
-        new_module(made, kind, **given)
+        new_plug(made, kind, **given)
     with pytest.raises(UnknownNameError, match="Did you mean 'lora'"):
-        new_module(made, "lorra")
+        new_plug(made, "lorra")
 
 
-def test_kinds_that_add_computation_are_not_merged() -> None:
-    made, _ = supernet("zoo:digits-cnn")
-    with pytest.raises(InputError, match="one of kind 'adapter'; allowed: affine, lora, sparse"):
-        with_module(made, made.space.full, new_module(made, "adapter"), merged=True)
-    assert replace(new_module(made, "adapter"), kind="adapter").num_parameters > 0
+def test_merging_leaves_what_adds_computation_attached() -> None:
+    made, inputs = supernet("zoo:digits-cnn")
+    plugs = [stirred(new_plug(made, kind)) for kind in ("lora", "adapter", "affine")]
+    attached, merged = (with_plugs(made, made.space.full, plugs, merged=m) for m in (False, True))
+    with torch.no_grad():
+        one, other = attached(*inputs), merged(*inputs)
+    assert float((one - other).abs().max()) <= 1e-4 * max(1.0, float(one.abs().max()))
+
+
+def test_a_head_answers_in_classes_of_its_own() -> None:
+    made, inputs = supernet("zoo:digits-cnn")
+    plug = stirred(new_plug(made, "head", layers=["head"], options={"classes": 4}))
+    for spec in specs(made):
+        assert with_plugs(made, spec, [plug])(*inputs).shape == (len(inputs[0]), 4)

@@ -1,8 +1,7 @@
 """Plug-in modules on a frozen core, one kind a file. Add one: write the file, import it here."""
 
-from concertina.modules import affine, bottleneck, lora, sparse
-from concertina.modules.base import KINDS, Follows, Kind, Owned, Places, layers_for
-from concertina.modules.plug import attach, deltas
+from concertina.modules import affine, bottleneck, head, lora, sparse
+from concertina.modules.base import KINDS, Follows, Kind, Owned, Places, checked_options, layers_for
 
 __all__ = [
     "KINDS",
@@ -11,9 +10,9 @@ __all__ = [
     "Owned",
     "Places",
     "affine",
-    "attach",
     "bottleneck",
-    "deltas",
+    "checked_options",
+    "head",
     "layers_for",
     "lora",
     "sparse",

@@ -1,10 +1,10 @@
-"""Subnets with modules: a module is cut as the core is, and then attached, or merged into copies of what it touches."""
+"""Subnets with plugs: a plug is cut as the core is, and then attached, or merged into copies of what it touches."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.errors import InputError
-from concertina.modules import KINDS, Kind, Places, attach, deltas, layers_for
-from concertina.modules.base import Follows, Owned, checked_options
+from concertina.modules import KINDS, Follows, Kind, Owned, Places, checked_options, layers_for
 from concertina.nest.builder import build, subnet_tensors
 from concertina.nest.order import named_tensors
 from concertina.nest.supernet import Supernet
@@ -24,15 +23,13 @@ BETWEEN = ":"
 
 
 @dataclass(frozen=True, eq=False)
-class Module:
-    """A module: tensors in the order of the family's sorted channels, so that every size of the core has its own."""
+class Plug:
+    """One kind of module on some layers, in the order of the family's channels: every size has its part of it."""
 
     kind: str
     """Name in `KINDS`."""
     options: Mapping[str, Any]
     places: Places
-    private: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    """Point name -> normalisation statistics that the core with the module has there."""
 
     @property
     def rule(self) -> Kind:
@@ -51,10 +48,10 @@ class Module:
         return sum(tensor.numel() for tensor in self.tensors.values())
 
     def __repr__(self) -> str:
-        return f"Module({self.kind}, {len(self.places)} layers, {self.num_parameters:,} parameters)"
+        return f"Plug({self.kind}, {len(self.places)} layers, {self.num_parameters:,} parameters)"
 
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Module:
-        """Return the module with other values in its tensors."""
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Plug:
+        """Return the plug with other values in its tensors."""
         places = {
             path: {name: replace(own, tensor=tensors[f"{path}{BETWEEN}{name}"]) for name, own in held.items()}
             for path, held in self.places.items()
@@ -62,15 +59,15 @@ class Module:
         return replace(self, places=places)
 
 
-def new_module(
+def new_plug(
     supernet: Supernet,
     kind: str,
     *,
     layers: Sequence[str] = (),
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
-) -> Module:
-    """Return a module that changes nothing yet; layers that share tensors with others are left out.
+) -> Plug:
+    """Return a plug that changes nothing yet; layers that share tensors with others are left out.
 
     Args:
         supernet: The family.
@@ -98,18 +95,18 @@ def new_module(
             raise InputError("layers of a module", asked=asked, allowed="layers with tensors of their own")
         if not tied:
             places[path] = rule.own(layer, {name: names[id(p)] for name, p in held.items()}, chosen, generator)
-    return Module(kind, chosen, places)
+    return Plug(kind, chosen, places)
 
 
-def cut_module(space: Space, spec: SubnetSpec, module: Module) -> dict[str, dict[str, Tensor]]:
+def cut_plug(space: Space, spec: SubnetSpec, plug: Plug) -> dict[str, dict[str, Tensor]]:
     """Return path of a layer -> own tensors of a subnet, views with gradient flow; layers it lacks are left out.
 
     Args:
         space: The dims of the core.
         spec: A canonical spec.
-        module: The module.
+        plug: The change.
     """
-    views = subnet_tensors(_followed(space, module), spec, module.tensors)
+    views = subnet_tensors(_followed(space, plug), spec, plug.tensors)
     found: dict[str, dict[str, Tensor]] = {}
     for key, view in views.items():
         path, _, name = key.rpartition(BETWEEN)
@@ -117,99 +114,88 @@ def cut_module(space: Space, spec: SubnetSpec, module: Module) -> dict[str, dict
     return found
 
 
-def with_module(
+def with_plugs(
     supernet: Supernet,
     spec: SubnetSpec,
-    module: Module,
+    plugs: Sequence[Plug],
     private: Mapping[str, Tensor] | None = None,
     *,
     merged: bool = False,
     gradient: bool = False,
 ) -> nn.Module:
-    """Return a subnet with a module on it.
+    """Return a subnet with changes plugged in, one after the other.
 
-    Attached, its weights are views of the family's storage and the module computes beside them. Merged, it computes
-    what the plain subnet does, with copies of the tensors that the module touches: the core's plus its changes.
+    Attached, its weights are views of the family's storage and the plugs compute beside them. Merged, it computes what
+    the plain subnet does, with copies of the tensors that plugs touch: the core's plus all changes; plugs that are no
+    changes of weights stay attached.
 
     Args:
         supernet: The family.
         spec: The subnet.
-        module: The module.
+        plugs: The changes.
         private: The subnet's private tensors.
-        merged: Whether to merge.
-        gradient: Whether gradients flow to the module (attached) and to private tensors; never to the core.
-
-    Raises:
-        InputError: The module is of a kind that cannot be merged.
+        merged: Whether to merge those that can be.
+        gradient: Whether gradients flow to plugs and private tensors; never to the core. Not with `merged`.
     """
     spec, space = supernet.space.check(spec), supernet.space
-    own = cut_module(space, spec, module)
+    cuts = [(plug, cut_plug(space, spec, plug)) for plug in plugs]
     if not gradient:
-        own = {path: {name: tensor.detach() for name, tensor in held.items()} for path, held in own.items()}
+        cuts = [(plug, _detached(own)) for plug, own in cuts]
+    held = dict(private or {})
     if merged:
-        if not module.rule.mergeable:
-            mergeable = ", ".join(entry.name for entry in KINDS if entry.part.mergeable)
-            raise InputError("a module to merge", asked=f"one of kind {module.kind!r}", allowed=mergeable)
-        return build(supernet.module, space, spec, _merged(supernet, spec, module, private, own))
-    tensors = {name: tensor.detach() for name, tensor in named_tensors(supernet.module).items()}
-    held = {name: tensor for name, tensor in tensors.items() if name not in (private or {})} | dict(private or {})
-    subnet = build(supernet.module, space, spec, held, gradient=gradient)
-    attach(subnet, module.rule, own, module.options)
+        held = _merged(supernet, spec, [cut for cut in cuts if cut[0].rule.mergeable], held)
+        cuts = [cut for cut in cuts if not cut[0].rule.mergeable]
+    shared = {name: t.detach() for name, t in named_tensors(supernet.module).items() if name not in held}
+    subnet = build(supernet.module, space, spec, shared | held, gradient=gradient)
+    for plug, own in cuts:
+        for path, tensors in own.items():
+            plug.rule.attach(subnet.get_submodule(path), tensors, plug.options)
     return subnet
+
+
+def _detached(own: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    return {path: {name: tensor.detach() for name, tensor in held.items()} for path, held in own.items()}
 
 
 def _merged(
     supernet: Supernet,
     spec: SubnetSpec,
-    module: Module,
-    private: Mapping[str, Tensor] | None,
-    own: Mapping[str, Mapping[str, Tensor]],
+    cuts: Sequence[tuple[Plug, Mapping[str, Mapping[str, Tensor]]]],
+    private: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     """Return the private tensors of a merged subnet: the tensors touched, changed, and those it had."""
     plain = build(supernet.module, supernet.space, spec, private)
     names = {id(tensor): name for name, tensor in named_tensors(supernet.module).items()}
-    held = {f"{path}.{n}": names[id(p)] for path in own for n, p in _named(supernet.module, path)}
-    tensors = named_tensors(plain)
-    changed = dict(private or {})
+    called = {path: id(p) for path, p in supernet.module.named_parameters(remove_duplicate=False)}
+    tensors, changed = named_tensors(plain), dict(private)
     with torch.no_grad():
-        for name, delta in deltas(plain, module.rule, own, module.options).items():
-            shared = held[name]
-            value = tensors[shared] + delta
-            changed[shared] = nn.Parameter(value) if isinstance(tensors[shared], nn.Parameter) else value
+        for plug, own in cuts:
+            for path, held in own.items():
+                for attribute, delta in plug.rule.delta(plain.get_submodule(path), held, plug.options).items():
+                    name = names[called[f"{path}.{attribute}"]]
+                    value = (changed[name] if name in changed else tensors[name]) + delta
+                    changed[name] = nn.Parameter(value) if isinstance(tensors[name], nn.Parameter) else value
     return changed
 
 
-def _named(module: nn.Module, path: str) -> list[tuple[str, Tensor]]:
-    return list(module.get_submodule(path).named_parameters(recurse=False))
-
-
-def _followed(space: Space, module: Module) -> Space:
-    """Return the dims with the module's own tensors as members, each side like the core's side it goes along with."""
+def _followed(space: Space, plug: Plug) -> Space:
+    """Return the dims with a plug's own tensors as members, each side like the core's side it goes along with."""
     sides: dict[tuple[str, int], list[tuple[str, Follows]]] = {}
-    layers: dict[str, list[str]] = {}
-    for path, held in module.places.items():
+    for path, held in plug.places.items():
         for name, own in held.items():
-            key = f"{path}{BETWEEN}{name}"
             for follows in own.follows:
-                sides.setdefault((follows.tensor, follows.of), []).append((key, follows))
-                layers.setdefault(follows.tensor, []).append(key)
-    return Space(tuple(_along(dim, sides, layers, module) for dim in space.dims))
+                sides.setdefault((follows.tensor, follows.of), []).append((f"{path}{BETWEEN}{name}", follows))
+    return Space(tuple(_along(dim, sides, plug) for dim in space.dims))
 
 
-def _along(
-    dim: Dim,
-    sides: Mapping[tuple[str, int], Sequence[tuple[str, Follows]]],
-    layers: Mapping[str, Sequence[str]],
-    module: Module,
-) -> Dim:
-    members = []
-    for member in dim.members:
-        if member.dim == -1:
-            members += [replace(member, tensor=key) for key in dict.fromkeys(layers.get(member.tensor, ()))]
-        for key, follows in sides.get((member.tensor, member.dim), ()):
-            members.append(replace(member, tensor=key, dim=follows.dim))
+def _along(dim: Dim, sides: Mapping[tuple[str, int], Sequence[tuple[str, Follows]]], plug: Plug) -> Dim:
+    """Return a dim whose members are own tensors of a plug; a block's gate takes all inside the block."""
     if dim.is_gate:
-        there = {member.tensor for member in members}
-        inside = (key for key in module.tensors if key.startswith(f"{dim.target}."))
-        members += [replace(dim.members[0], tensor=key) for key in inside if key not in there]
+        inside = [key for key in plug.tensors if key.startswith(f"{dim.target}.")]
+        return replace(dim, members=tuple(replace(dim.members[0], tensor=key) for key in inside))
+    members = [
+        replace(member, tensor=key, dim=follows.dim)
+        for member in dim.members
+        for key, follows in sides.get((member.tensor, member.dim), ())
+    ]
     return replace(dim, members=tuple(members), attributes=())
