@@ -22,6 +22,7 @@ from concertina.family.given import filled, say_missing_classes, taken
 from concertina.family.latencies import latencies_here
 from concertina.family.outputs import cut_name, cut_view, task_for
 from concertina.family.persist import Opened, save_family
+from concertina.family.plugging import Plugging
 from concertina.family.points import Points
 from concertina.family.promises import PromiseOptions, Promises, held_promises, promise_family
 from concertina.family.published import Published
@@ -36,7 +37,7 @@ from concertina.train import Reporter
 from concertina.types import ClassScores, Core, Graph, Point, Record, SubnetSpec
 
 
-class Family(Published):
+class Family(Published, Plugging):
     """A core and all its subnets, switched by moving along the growth order.
 
     Made by `fit` or `open`. `at` gives subnets: ordinary modules whose tensors are views of one storage.
@@ -60,6 +61,7 @@ class Family(Published):
         opened: Opened | None = None,
         task: Task | None = None,
     ) -> None:
+        Plugging.__init__(self)
         self.core, self.supernet, self.graph = core, supernet, graph
         self.evidence = evidence or Evidence()
         self.task = task or task_for(core, supernet.space)
@@ -340,7 +342,7 @@ class Family(Published):
         return exported_together(self, Path(folder), data, progress)
 
     def save(self, path: str | Path) -> WriteReport:
-        """Write the family to one file, whole or not at all.
+        """Write the family to one file, whole or not at all; modules have files of their own (`save_module`).
 
         Raises:
             StorageError: The disk refuses; what was there before is untouched.
@@ -349,6 +351,7 @@ class Family(Published):
         """
         if not self.complete:
             raise PointError("only a part of this family is here", do="Call grow() first.")
+        self._tell_of_modules()
         return save_family(
             Path(path),
             self.core,

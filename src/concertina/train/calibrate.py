@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from concertina.errors import DataError
 from concertina.nest import Supernet, norm_tensors
+from concertina.nest.plugged import Plug, with_plugs
 from concertina.objective.base import Task
 from concertina.types import Batches, SubnetSpec
 
@@ -24,7 +25,12 @@ MOVING_STATISTICS = (
 
 
 def calibrate(
-    supernet: Supernet, spec: SubnetSpec, private: Mapping[str, Tensor], task: Task, batches: Batches
+    supernet: Supernet,
+    spec: SubnetSpec,
+    private: Mapping[str, Tensor],
+    task: Task,
+    batches: Batches,
+    plugs: Sequence[Plug] = (),
 ) -> dict[str, Tensor]:
     """Return private tensors whose statistics are those of `spec` on `batches`; weights stay as they are.
 
@@ -36,6 +42,7 @@ def calibrate(
         private: Its private tensors so far.
         task: Gives the inputs of a batch.
         batches: Calibration data as the network sees it in use, not augmented.
+        plugs: What is plugged into the subnet.
 
     Raises:
         DataError: There is no batch of two samples or more.
@@ -43,7 +50,7 @@ def calibrate(
     Source: Yu and Huang, post-statistics of batch normalisation (arXiv:1903.05134).
     """
     fresh = {name: tensor.detach().clone() for name, tensor in private.items()}
-    subnet = supernet.subnet(spec, fresh)
+    subnet = with_plugs(supernet, spec, plugs, fresh) if plugs else supernet.subnet(spec, fresh)
     layers = [layer for layer in subnet.modules() if isinstance(layer, MOVING_STATISTICS) and layer.track_running_stats]
     stays = {name: tensor for name, tensor in private.items() if isinstance(tensor, nn.Parameter)}
     if not layers:

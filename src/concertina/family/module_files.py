@@ -1,0 +1,163 @@
+"""Modules in files of their own: safetensors and plain data, checked against the family before anything is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from concertina.errors import (
+    ConcertinaError,
+    FormatError,
+    HashError,
+    HeaderError,
+    InputError,
+    ShapeError,
+    StorageError,
+    VersionError,
+)
+from concertina.family.modules import Module
+from concertina.load import fingerprint
+from concertina.nest import Supernet
+from concertina.nest.plugged import Plug, new_plug
+from concertina.save.atomic import replacing
+from concertina.train.calibrate import shared_statistics
+
+FORMAT = "concertina-module"
+VERSION = 1
+PLUG, PRIVATE = "plug.", "private."
+
+
+def save_module(supernet: Supernet, module: Module, path: Path) -> None:
+    """Write a module to a file, whole or not at all.
+
+    Args:
+        supernet: The family that it was trained on.
+        module: The module.
+        path: The file.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    tensors = {f"{PLUG}{i}.{key}": t for i, plug in enumerate(module.plugs) for key, t in plug.tensors.items()}
+    tensors |= {f"{PRIVATE}{p}.{key}": t for p, held in module.private.items() for key, t in held.items()}
+    told = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": module.name,
+        "family": fingerprint(supernet.module),
+        "plugs": [{"kind": p.kind, "options": dict(p.options), "layers": list(p.places)} for p in module.plugs],
+        "class_names": list(module.class_names),
+        "facts": dict(module.facts),
+    }
+    content = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    told["sha256"] = _digest(content)
+    with replacing(path) as file:
+        file.write(save(content, {"concertina": json.dumps(told)}))
+
+
+def read_module(supernet: Supernet, path: Path) -> Module:
+    """Return the module in a file; nothing in it is executed, and nothing is left out in silence.
+
+    Args:
+        supernet: The family.
+        path: The file.
+
+    Raises:
+        StorageError: The file cannot be read.
+        FormatError: It is no module, damaged, of another version, or does not fit what it says it is.
+        InputError: It was trained on another family.
+    """
+    told, tensors = _content(path)
+    if told.get("format") != FORMAT or not isinstance(told.get("plugs"), list):
+        raise HeaderError(f"file {str(path)!r}", asked="no module", allowed=f"a file of format {FORMAT!r}")
+    if told.get("version") != VERSION:
+        raise VersionError("version of the module", asked=repr(told.get("version")), allowed=str(VERSION))
+    if told.get("family") != fingerprint(supernet.module):
+        asked, do = "one that was trained on another family", "Open the family that it was trained on, or adapt anew."
+        raise InputError(f"module {str(path)!r}", asked=asked, allowed="one of this family", do=do)
+    if told.get("sha256") != _digest(tensors):
+        raise HashError(f"module {str(path)!r}", asked="tensors of another hash than it says", allowed="those it says")
+    names, facts = told.get("class_names"), told.get("facts")
+    if not _texts(names) or not isinstance(facts, dict) or not _texts([*facts, *facts.values(), told.get("name")]):
+        raise HeaderError(f"module {str(path)!r}", asked="names or facts that are no texts", allowed="texts")
+    wanted = dict(tensors)
+    plugs = tuple(_plug(supernet, i, each, wanted) for i, each in enumerate(told["plugs"]))
+    private = _private(supernet, wanted)
+    if wanted:
+        raise ShapeError(f"module {str(path)!r}", asked=f"tensor {next(iter(wanted))!r} beside its own", allowed="none")
+    return Module(str(told["name"]), plugs, private, tuple(names or ()), facts)
+
+
+def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        if not path.is_file():
+            raise StorageError(f"file {str(path)!r}", asked="no regular file", allowed="a module's file")
+        with safe_open(path, "pt") as file:
+            told = json.loads((file.metadata() or {}).get("concertina", "{}"))
+            return (told if isinstance(told, dict) else {}), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise StorageError(f"file {str(path)!r} cannot be read", asked=str(error)) from error
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise FormatError(f"file {str(path)!r} is no sound safetensors file", asked=str(error)[:200]) from error
+
+
+def _plug(supernet: Supernet, index: int, told: Any, tensors: dict[str, Tensor]) -> Plug:
+    """Return a plug with the file's tensors, taken out of `tensors`."""
+    where = f"plug {index} of the module"
+    if not isinstance(told, dict) or not isinstance(told.get("options"), dict) or not _texts(told.get("layers")):
+        raise HeaderError(where, asked="something else", allowed="kind, options and layers")
+    try:
+        made = new_plug(supernet, told.get("kind"), layers=told["layers"], options=told["options"])  # type: ignore[arg-type]
+    except ConcertinaError as error:
+        raise HeaderError(where, asked=str(error)) from error
+    if set(made.places) != set(told["layers"]):
+        raise HeaderError(where, asked="layers that the network does not have so", allowed="layers of this network")
+    found = {key: _taken(tensors, f"{PLUG}{index}.{key}", tensor) for key, tensor in made.tensors.items()}
+    return made.with_tensors(found)
+
+
+def _private(supernet: Supernet, tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Return the normalisation tensors of every point, taken out of `tensors`; none where the file has none."""
+    if not any(key.startswith(PRIVATE) for key in tensors):
+        return {}
+    found: dict[str, dict[str, Tensor]] = {}
+    for point in supernet.points:
+        own = supernet.private[point] or shared_statistics(supernet)
+        read = {key: _taken(tensors, f"{PRIVATE}{point}.{key}", tensor) for key, tensor in own.items()}
+        found[point] = {
+            key: torch.nn.Parameter(t) if isinstance(own[key], torch.nn.Parameter) else t for key, t in read.items()
+        }
+    return found
+
+
+def _taken(tensors: dict[str, Tensor], key: str, like: Tensor) -> Tensor:
+    tensor = tensors.pop(key, None)
+    if tensor is None or tensor.shape != like.shape or tensor.dtype != like.dtype:
+        asked = "none" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+        allowed = f"{like.dtype} of shape {tuple(like.shape)}"
+        raise ShapeError(f"tensor {key!r} of the module", asked=asked, allowed=allowed)
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise ShapeError(f"tensor {key!r} of the module", asked="NaN or infinite values", allowed="finite ones")
+    return tensor
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of all tensors: names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        digest.update(f"{key}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _texts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

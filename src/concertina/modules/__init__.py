@@ -1,0 +1,19 @@
+"""Plug-in modules on a frozen core, one kind a file. Add one: write the file, import it here."""
+
+from concertina.modules import affine, bottleneck, head, lora, sparse
+from concertina.modules.base import KINDS, Follows, Kind, Owned, Places, checked_options, layers_for
+
+__all__ = [
+    "KINDS",
+    "Follows",
+    "Kind",
+    "Owned",
+    "Places",
+    "affine",
+    "bottleneck",
+    "checked_options",
+    "head",
+    "layers_for",
+    "lora",
+    "sparse",
+]

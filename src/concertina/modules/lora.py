@@ -1,0 +1,76 @@
+"""Low rank: a weight's change is the product of two thin matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
+
+from concertina.modules.base import KINDS, Follows, Kind, Owned
+
+
+@KINDS.register("lora", source="Hu et al., LoRA (arXiv:2106.09685)", year=2021)
+class Lora(Kind):
+    """Low-rank change of linear layers, convolutions (grouped ones too) and embeddings, `alpha / rank` times B A.
+
+    A reads as the layer reads (rank, in, *kernel), B makes what it makes (out, rank); B starts at zero. Attached, an
+    ordinary layer of `rank` outputs and a 1x1 follow the input beside the core's own; grouped convolutions, whose A
+    would have to read every group, apply the product instead.
+
+    Use it where nothing else is said: it merges without trace and has the most tools around it.
+    """
+
+    name = "lora"
+    mergeable = True
+    options = {"rank": 8, "alpha": 16.0}
+
+    def suits(self, layer: nn.Module) -> bool:
+        """Return whether it is a linear layer, a convolution that is not transposed, or an embedding."""
+        plain = isinstance(layer, nn.Linear | nn.Embedding | _ConvNd)
+        return plain and not getattr(layer, "transposed", False) and getattr(layer, "max_norm", None) is None
+
+    def own(
+        self, layer: nn.Module, names: Mapping[str, str], options: Mapping[str, Any], generator: torch.Generator
+    ) -> dict[str, Owned]:
+        """Return A (rank, in, *kernel) of random values and B (out, rank) of zeros; of a table, both the other way."""
+        weight: Any = layer.weight
+        rank, (out, read, *kernel), name = options["rank"], weight.shape, names["weight"]
+        place: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
+        if isinstance(layer, nn.Embedding):
+            first, second = torch.zeros(rank, out, **place), torch.randn(read, rank, generator=generator).to(weight)
+            return {"A": Owned(first, (Follows(1, name, 0),)), "B": Owned(second, (Follows(0, name, 1),))}
+        bound = math.sqrt(3 / (read * math.prod(kernel)))
+        first = (2 * torch.rand(rank, read, *kernel, generator=generator) - 1).to(weight) * bound
+        second = torch.zeros(out, rank, **place)
+        return {"A": Owned(first, (Follows(1, name, 1),)), "B": Owned(second, (Follows(0, name, 0),))}
+
+    def delta(self, layer: nn.Module, own: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the change of the weight, in its shape."""
+        scale = options["alpha"] / options["rank"]
+        if isinstance(layer, nn.Embedding):
+            return {"weight": scale * (own["B"] @ own["A"]).T}
+        return {"weight": scale * torch.einsum("or,r...->o...", own["B"], own["A"])}
+
+    def attach(self, layer: nn.Module, own: Mapping[str, Tensor], options: Mapping[str, Any]) -> None:
+        """Add what the thin matrices make of the layer's input to its output."""
+        scale = options["alpha"] / options["rank"]
+
+        def add(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            x = arguments[0]
+            if isinstance(layer, nn.Embedding):
+                return output + scale * F.linear(F.embedding(x, own["A"].T), own["B"])
+            if isinstance(layer, nn.Linear):
+                return output + scale * F.linear(F.linear(x, own["A"]), own["B"])
+            if layer.groups > 1:
+                return output + layer._conv_forward(x, self.delta(layer, own, options)["weight"], None)  # noqa: SLF001
+            thin = layer._conv_forward(x, own["A"], None)  # noqa: SLF001 - the layer's own padding, stride and dilation
+            kernel = (1,) * (own["A"].dim() - 2)
+            one_by_one = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(kernel)]
+            return output + scale * one_by_one(thin, own["B"].reshape(*own["B"].shape, *kernel))
+
+        layer.register_forward_hook(add)
