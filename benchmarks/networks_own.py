@@ -122,6 +122,19 @@ class TiedDecoder(nn.Module):
         return self.head(self.norm(x))
 
 
+class Encoded(nn.Module):
+    """Tokens through torch's own encoder, whose attention is `nn.MultiheadAttention`."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, batch_first=True)
+        self.embed, self.encoder = nn.Embedding(40, width), nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.encoder(self.embed(ids)).mean(1))
+
+
 def _rows() -> tuple[Tensor, ...]:
     return (torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(1)),)
 
@@ -137,6 +150,7 @@ NETWORKS: dict[str, Callable[[], Built]] = {
     "U-Net": lambda: (UNet(), images(16)),
     "LSTM": lambda: (Recurrent(nn.LSTM), _rows()),
     "GRU": lambda: (Recurrent(nn.GRU), _rows()),
+    "nn.TransformerEncoder": lambda: (Encoded(), _ids()),
     "Decoder with a tied table": lambda: (TiedDecoder(), _ids()),
 }
 """Name -> a function that builds the network."""

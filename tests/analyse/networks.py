@@ -302,6 +302,8 @@ class Parallel(nn.Module):
         return (self.down1(F.relu(self.up1(x))) + self.down2(F.relu(self.up2(x)))).mean(1)
 
 
+SEARCH_S = 5.0
+"""Seconds for the search on a network of these, many times what it needs; on counted heads it does not end."""
 SOUND: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "buffer": (BufferScale, IMAGES),
     "depthwise": (Depthwise, IMAGES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.analyse.networks import SOUND, TOKENS, Residual, ScaledBlock, core_of
+from tests.analyse.networks import SEARCH_S, SOUND, TOKENS, Residual, ScaledBlock, core_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,7 +16,7 @@ from concertina.types import Block, Graph
 def found(name: str) -> Graph:
     torch.manual_seed(0)
     make, shape = SOUND[name]
-    return analyse(core_of(make(), *shape))
+    return analyse(core_of(make(), *shape), time_limit_s=SEARCH_S)
 
 
 def block_of(graph: Graph, path: str) -> Block:
@@ -66,7 +66,7 @@ def test_skipping_a_block_is_what_zero_weights_would_do(name: str) -> None:
     torch.manual_seed(0)
     make, shape = SOUND[name]
     core = core_of(make(), *shape)
-    for block in analyse(core).elastic_blocks:
+    for block in analyse(core, time_limit_s=SEARCH_S).elastic_blocks:
         with torch.no_grad(), skipping(core.module, [block]):
             without = core.module(*core.example_inputs)
         named = dict(core.module.named_parameters())

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from tests.analyse.networks import SOUND, TOKENS, LayerScaled, Parallel, ScaledBlock, core_of
+from tests.analyse.networks import SEARCH_S, SOUND, TOKENS, LayerScaled, Parallel, ScaledBlock, core_of
 
 import concertina as ct
 from concertina.analyse import analyse
@@ -25,7 +25,7 @@ def subject(name: str) -> tuple[Probe, Graph]:
     torch.manual_seed(0)
     make, shape = SOUND.get(name, (None, ()))
     core: Core = ct.load(f"zoo:{name}", weights="random") if make is None else core_of(make(), *shape)
-    return Probe.of(core), analyse(core)
+    return Probe.of(core), analyse(core, time_limit_s=SEARCH_S)
 
 
 def group_of(graph: Graph, name: str) -> Group:

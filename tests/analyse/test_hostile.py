@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 from tests.analyse.hostile import HOSTILE, Between
-from tests.analyse.networks import IMAGES, SOUND, TOKENS, BranchNotTaken, TiedVocabulary, core_of
+from tests.analyse.networks import IMAGES, SEARCH_S, SOUND, TOKENS, BranchNotTaken, TiedVocabulary, core_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,7 +34,7 @@ FIRST_STEP = {
 def found(name: str) -> Graph:
     torch.manual_seed(0)
     make, shape = SOUND[name]
-    return analyse(core_of(make(), *shape))
+    return analyse(core_of(make(), *shape), time_limit_s=SEARCH_S)
 
 
 def group_of(graph: Graph, name: str) -> Group:

@@ -144,7 +144,7 @@ def test_large_images_give_what_small_ones_give() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["BERT", "ResNet"])
-def test_networks_of_real_size_are_analysed_in_minutes(name: str) -> None:
+def test_networks_of_real_size_are_analysed_in_a_minute_or_two(name: str) -> None:
     hf = pytest.importorskip("transformers")
     torch.manual_seed(0)
     inputs = torch.randn(2, 3, 224, 224) if name == "ResNet" else torch.randint(3, 30000, (2, 16))
@@ -160,7 +160,7 @@ def test_networks_of_real_size_are_analysed_in_minutes(name: str) -> None:
 
     core, told, started = ct.load(Logits(), inputs), [0.0], time.process_time()
     graph: Graph = analyse(core, progress=lambda _what, done: told.append(done), cache=False)
-    assert time.process_time() - started < 600
+    assert time.process_time() - started < 150
     assert max(b - a for a, b in pairwise(told)) < 0.1
     assert len(graph.elastic_groups) >= len(graph.groups) - 3
     assert len(graph.elastic_blocks) >= 12

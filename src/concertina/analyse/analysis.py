@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from concertina.analyse.alternatives import alternatives
 from concertina.analyse.blocks import find_blocks
 from concertina.analyse.by_hand import Declared, check_names
+from concertina.analyse.cut import trained
 from concertina.analyse.factored import pairs_in
 from concertina.analyse.groups import Owned, coupled_groups, in_order, keys_of, uncoupled_groups
 from concertina.analyse.heads import judged_heads
@@ -135,6 +136,8 @@ def _analysed(
             verify_group(probe, requests.on_group(declared.on(probe.module, probe.wiring))) for declared in groups
         ]
         verdicts = _judge(probes, proposal, unreached, requests, by_hand, tell)
+        whole = trained(probes[0], [verdict.group for verdict in verdicts])
+        verdicts = [replace(verdict, group=group) for verdict, group in zip(verdicts, whole, strict=True)]
         requests.check(probe.module, [verdict.group.name for verdict in verdicts])
         tell("verifying groups", 0.8)
         blocks = [requests.on_block(block) for block in find_blocks(probes[0])]
@@ -169,12 +172,9 @@ def _all_together(
     probes: Sequence[Probe], verdicts: list[Verdict], blocks: list[Block], tell: Progress
 ) -> tuple[list[Verdict], list[Block]]:
     """Return what holds together, on inputs of every size."""
-    for number, probe in enumerate(probes):
-        start, share = 0.85 + 0.15 * number / len(probes), 0.15 / len(probes)
-        probe.going_on = _part_of(tell, "verifying all together", start, share)
-        probe.going_on(0.0)
-        verdicts, blocks = verify_jointly(probe, verdicts, blocks)
-    return verdicts, blocks
+    probes[0].going_on = _part_of(tell, "verifying all together", 0.85, 0.15)
+    probes[0].going_on(0.0)
+    return verify_jointly(probes, verdicts, blocks)
 
 
 def _judge(

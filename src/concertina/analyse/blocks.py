@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from concertina.analyse.cut import cause
 from concertina.analyse.events import hooked, is_close
+from concertina.analyse.memo import Tape
 from concertina.analyse.probe import SAME, Probe
 from concertina.analyse.rest import at_rest, normalised, resting_norms
 from concertina.errors import AnalysisError
@@ -45,6 +46,8 @@ class _Call:
     kwargs: dict[str, Any]
     output: Any
     count: int = 1
+    is_post_norm: bool = False
+    """Whether it gives back its input only with neutral normalisations, and normalised."""
 
 
 def find_blocks(probe: Probe) -> tuple[Block, ...]:
@@ -75,11 +78,14 @@ def _found(probe: Probe, calls: dict[str, _Call]) -> tuple[Block, ...]:
     blocks = [path for path in passing if _has_own(path, passing, readers)]
     kinds = {type(modules[path]) for path in blocks if not type(modules[path]).__module__.startswith("torch.")}
     listed = [path for path in calls if path in blocks or (path not in passing and type(modules[path]) in kinds)]
-    found = []
+    found, tape = [], Tape()
+    if any(calls[path].is_post_norm for path in blocks):
+        with at_rest(probe, {}, probe.module), suppress(AnalysisError):
+            probe.run(into=tape)
     for path in (path for path in modules if path in listed):
         block = Block(path, _tensors_of(probe, path), returns=_main(calls[path].output)[1])
         why = reasons[path] if path in reasons else _why_no_identity(probe, modules[path], calls[path])
-        found.append(replace(block, rigid=why or _why_not_skippable(probe, block)))
+        found.append(replace(block, rigid=why or _why_not_skippable(probe, block, calls[path].is_post_norm, tape)))
     return tuple(found)
 
 
@@ -156,6 +162,7 @@ def _why_not_given_back(probe: Probe, module: nn.Module, call: _Call, x: Tensor)
             except Exception as error:  # a user's forward may raise anything
                 return f"it fails without its weights: {next(iter(str(error).splitlines()), '')}"
         if output is not None and is_close(output, given):
+            call.is_post_norm = post_norm
             return ""
     return why
 
@@ -172,14 +179,27 @@ def _main(output: Any) -> tuple[Tensor | None, int]:
     return None, 0
 
 
-def _why_not_skippable(probe: Probe, block: Block) -> str:
-    """Return why a residual block cannot be taken out of its network; "" when it can."""
+def _why_not_skippable(probe: Probe, block: Block, is_post_norm: bool, tape: Tape) -> str:
+    """Return why a residual block cannot be taken out of its network; "" when it can.
+
+    Args:
+        probe: The randomised network.
+        block: A block that gives back its input.
+        is_post_norm: Whether it does so with neutral normalisations only.
+        tape: Operations of the network with neutral normalisations.
+    """
+    with probe.knowing(tape):
+        return _why_not_taken_out(probe, block, is_post_norm)
+
+
+def _why_not_taken_out(probe: Probe, block: Block, is_post_norm: bool) -> str:
     outside = _held_outside(probe, block.path)
     if outside:
         return f"a tensor of it is also used outside, as '{outside}'"
     mine = {name: probe.tensors[name] for name in block.tensors}
     failure = ""
-    for norms_of in (None, probe.module) if resting_norms(probe.module.get_submodule(block.path)) else (None,):
+    neutral: list[nn.Module | None] = [probe.module] if resting_norms(probe.module.get_submodule(block.path)) else []
+    for norms_of in (*neutral, None) if is_post_norm else (None, *neutral):
         try:
             with at_rest(probe, mine, norms_of):
                 silent = probe.run()

@@ -1,7 +1,8 @@
-"""Step slice: the network must run with a part of the units, in eval and in train mode."""
+"""Steps slice and train: the network must run with a part of the units, in eval and in train mode."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from concertina.analyse.attention import ALL_HEADS, HEAD_COUNTS, number
@@ -37,6 +38,33 @@ def check_slice(probe: Probe, group: Group) -> Group:
     return rigid(group, "slice", why) if why else group
 
 
+def trained(probe: Probe, groups: Sequence[Group]) -> list[Group]:
+    """Return groups, those rigid with a part of whose units the network breaks in train mode although it runs whole.
+
+    All are cut at once, and one by one only where that breaks: one that breaks it alone breaks it with the others too.
+
+    Args:
+        probe: The randomised network.
+        groups: Groups that passed `check_slice`; rigid ones stay as they are.
+    """
+    elastic = [group for group in groups if group.elastic]
+    if not probe.trains or not _breaks_training(probe, elastic):
+        return list(groups)
+    return [_trained(probe, group) if group.elastic else group for group in groups]
+
+
+def _trained(probe: Probe, group: Group) -> Group:
+    some = f"with {kept_counts(group)[0]} of its {group.units} units"
+    return (
+        rigid(group, "slice", f"{some} the network fails in train mode") if _breaks_training(probe, [group]) else group
+    )
+
+
+def _breaks_training(probe: Probe, groups: Sequence[Group]) -> bool:
+    small = narrowed_copy(probe.module, groups, {group.name: kept_counts(group)[0] for group in groups})
+    return bool(why_training_breaks(small, probe.inputs, probe.steady))
+
+
 def with_head_counts(probe: Probe, group: Group) -> Group:
     """Return the group with the numbers and sizes of heads that the modules around its members declare."""
     known = {(declared.module, declared.attribute) for declared in group.attributes}
@@ -57,7 +85,7 @@ def with_head_counts(probe: Probe, group: Group) -> Group:
 
 def _why_it_breaks(probe: Probe, group: Group) -> str:
     probe.slices.clear()
-    for count, kept in enumerate(kept_counts(group)):
+    for kept in kept_counts(group):
         tape = Tape()
         small = narrowed_copy(probe.module, (group,), {group.name: kept})
         some = f"with {kept} of its {group.units} units"
@@ -67,8 +95,6 @@ def _why_it_breaks(probe: Probe, group: Group) -> str:
             return f"{some} {spoken(failing_path(small, probe.inputs))} fails: {cause(error)}"
         if outputs.shape != probe.outputs.shape:
             return f"{some} the output has shape {tuple(outputs.shape)} instead of {tuple(probe.outputs.shape)}"
-        if count == 0 and probe.trains and why_training_breaks(small, probe.inputs, probe.steady):
-            return f"{some} the network fails in train mode"
     return ""
 
 

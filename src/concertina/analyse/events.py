@@ -78,10 +78,10 @@ def failing_path(module: nn.Module, inputs: Sequence[Tensor]) -> str:
 
 def is_close(new: Tensor, old: Tensor) -> bool:
     """Return whether two tensors are equal but for rounding."""
-    if new.shape != old.shape:
-        return False
+    if new.shape != old.shape or torch.equal(new, old):
+        return new.shape == old.shape
     if not old.is_floating_point():
-        return torch.equal(new, old)
+        return False
     return not old.numel() or float((new - old).abs().max()) <= CLOSE * max(float(old.abs().max()), 1e-12)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from concertina.analyse.blocks import skipping
 from concertina.analyse.cut import cause
@@ -29,22 +31,22 @@ Picks = tuple[dict[str, int], list[Block]]
 
 
 def verify_jointly(
-    probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]
+    probes: Sequence[Probe], verdicts: Sequence[Verdict], blocks: Sequence[Block]
 ) -> tuple[list[Verdict], list[Block]]:
     """Return verdicts and blocks of which the elastic ones hold together; whatever breaks the rest becomes rigid.
 
     Args:
-        probe: The randomised network.
+        probes: The randomised network on inputs of every size, at least one.
         verdicts: What was found out about each group by itself.
         blocks: What was found out about each block by itself.
     """
     elastic = [verdict for verdict in verdicts if verdict.group.elastic]
     skippable = [block for block in blocks if block.elastic]
-    if not why_not_jointly(probe, elastic, skippable):
+    if not why_not_jointly(probes, elastic, skippable):
         return list(verdicts), list(blocks)
-    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probe, some, []))
+    held, broken = _sifted([], elastic, lambda some: why_not_jointly(probes, some, []))
     whys = {verdict.group.name: why for verdict, why in broken}
-    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probe, held, some))
+    _, fallen = _sifted([], skippable, lambda some: why_not_jointly(probes, held, some))
     reasons = {block.path: why for block, why in fallen}
     judged = [
         replace(verdict, group=rigid(verdict.group, "jointly", whys[verdict.group.name]))
@@ -73,32 +75,34 @@ def _sifted(held: list[_T], more: list[_T], why: Callable[[list[_T]], str]) -> t
     return held, first + second
 
 
-def why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
+def why_not_jointly(probes: Sequence[Probe], verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
     """Return why groups and skipped blocks do not hold together; "" when they do.
 
     All groups are reordered at once; then the smallest subnet and random ones are run. Each must give the same as its
     copy, and as the full network without the dropped units. Every operation is run: nothing is remembered here.
 
     Args:
-        probe: The randomised network.
+        probes: The randomised network on inputs of every size, at least one.
         verdicts: Elastic groups.
         blocks: Blocks that may be skipped.
     """
-    with probe.plainly():
-        return _why_not_jointly(probe, verdicts, blocks)
+    with ExitStack() as plainly:
+        for probe in probes:
+            plainly.enter_context(probe.plainly())
+        return _why_not_jointly(probes, verdicts, blocks)
 
 
-def _why_not_jointly(probe: Probe, verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
-    generator = probe.generator()
+def _why_not_jointly(probes: Sequence[Probe], verdicts: Sequence[Verdict], blocks: Sequence[Block]) -> str:
+    probe, generator = probes[0], probes[0].generator()
     values: dict[str, Tensor] = {}
     for verdict in verdicts:
         members = verdict.group.members
         values |= moved({**probe.tensors, **values}, members, next(cycles(verdict.group, generator)))
-    if probe.disturbed(values)[0] >= SAME:
+    if any(probe.disturbed(values)[0] >= SAME for probe in probes):
         return "reordering it together with other groups changes what the network computes"
     for done, (kept, skipped) in enumerate(_picks(verdicts, blocks, generator)):
         probe.going_on(done / SUBNETS)
-        if why := _why_it_fails(probe, verdicts, kept, skipped):
+        if why := _why_it_fails(probes, verdicts, kept, skipped):
             return f"together with other groups and blocks, {why}"
     return ""
 
@@ -120,32 +124,45 @@ def _some_units(verdict: Verdict, comparable: bool, generator: torch.Generator) 
     return choices[int(torch.randint(len(choices), (1,), generator=generator))]
 
 
-def _why_it_fails(probe: Probe, verdicts: Sequence[Verdict], kept: dict[str, int], skipped: list[Block]) -> str:
-    view = narrowed_copy(probe.module, [verdict.group for verdict in verdicts], kept)
+def _why_it_fails(
+    probes: Sequence[Probe], verdicts: Sequence[Verdict], kept: dict[str, int], skipped: list[Block]
+) -> str:
+    module, untied = probes[0].module, probes[0].untied
+    view = narrowed_copy(module, [verdict.group for verdict in verdicts], kept)
     named = {**dict(view.named_parameters()), **dict(view.named_buffers())}
     own = whole_copy(view, as_contiguous({name: tensor.detach() for name, tensor in named.items()}))
     cuts = [(verdict.group, kept[verdict.group.name], verdict.meaning) for verdict in verdicts]
     comparable = all(meaning == "mask" or group.units % units == 0 for group, units, meaning in cuts)
+    with skipping(view, skipped), skipping(own, skipped), skipping(untied, skipped):
+        full = _without(probes[0], cuts) if comparable else view
+        if why := next(filter(None, (_difference(probe, view, own, full) for probe in probes)), ""):
+            return why
+    is_smallest = not skipped and max(kept.values(), default=0) == 1
+    if is_smallest and any(_untrainable(probe, view) for probe in probes):
+        return "the smallest network fails in train mode"
+    return ""
+
+
+def _difference(probe: Probe, view: Module, own: Module, full: Module) -> str:
+    """Return how the outputs of a subnet differ from those of its copy and those of the full network; "" for nohow."""
     try:
-        with skipping(view, skipped), skipping(own, skipped), skipping(probe.untied, skipped):
-            outputs = probe.run(view)
-            if probe.error(outputs, probe.run(own)) >= SAME:
-                return "views and copies of the weights give different outputs"
-            full = probe.run(_without(probe, cuts)) if comparable else outputs
+        outputs = probe.run(view)
+        if probe.error(outputs, probe.run(own)) >= SAME:
+            return "views and copies of the weights give different outputs"
+        expected = outputs if full is view else probe.run(full)
     except AnalysisError as error:
         return f"a smaller network fails: {cause(error)}"
-    if outputs.shape != probe.outputs.shape or probe.error(outputs, full) >= SAME:
+    if outputs.shape != probe.outputs.shape or probe.error(outputs, expected) >= SAME:
         return "the units that are left do not mean what they should"
-    is_smallest = not skipped and max(kept.values(), default=0) == 1
-    return "the smallest network fails in train mode" if is_smallest and _untrainable(probe, view) else ""
+    return ""
 
 
-def _without(probe: Probe, cuts: Sequence[Cut]) -> torch.nn.Module:
+def _without(probe: Probe, cuts: Sequence[Cut]) -> Module:
     """Return the untied network, full-sized, in which dropped units say nothing new."""
     tensors = {name: tensor.detach() for name, tensor in every_tensor(probe.untied).items()}  # some blocks are out
     values = {name: value for name, value in without_units(probe, cuts).items() if name in tensors}
     return light_copy(probe.untied, tensors, values)
 
 
-def _untrainable(probe: Probe, view: torch.nn.Module) -> bool:
+def _untrainable(probe: Probe, view: Module) -> bool:
     return probe.trains and bool(why_training_breaks(view, probe.inputs, probe.steady))

@@ -76,6 +76,8 @@ def _sliced(probe: Probe, cuts: Sequence[Cut]) -> tuple[Tensor, Tape]:
 def without_units(probe: Probe, cuts: Sequence[Cut]) -> dict[str, Tensor]:
     """Return the tensors of the untied network, full-sized, in which the dropped units of some groups say nothing new.
 
+    They lie in the probe's spare memory, and hold until the next call.
+
     Args:
         probe: The randomised network.
         cuts: The groups that are cut, each with the units it keeps and a reading.
@@ -84,26 +86,41 @@ def without_units(probe: Probe, cuts: Sequence[Cut]) -> dict[str, Tensor]:
     for group, kept, meaning in cuts:
         for member in group.members:
             for name, reads in _uses(probe, member):
-                tensor = values[name] if name in values else probe.untied_tensors[name].detach()
+                if meaning == "mask" and not reads:
+                    continue
                 if meaning == "repeat":
-                    values[name] = _repeated(tensor, member, group.units, kept)
+                    values[name] = _repeated(probe, name, values.get(name), member, group.units, kept)
                     if reads:
                         _units_of(values[name], member, group.units).mul_(kept / group.units)
-                elif reads:
-                    tensor = values[name] = tensor if name in values else tensor.clone()
+                else:
+                    tensor = values[name] = values[name] if name in values else probe.spare_copy(name)
                     start, stop = dropped_range(member, group.units, kept)
                     tensor.narrow(member.dim, start, stop - start).zero_()
     return values
 
 
-def _repeated(tensor: Tensor, member: Member, units: int, kept: int) -> Tensor:
-    """Return a copy of a tensor in which a member's first units stand in for the others, over and over."""
+def _repeated(probe: Probe, name: str, held: Tensor | None, member: Member, units: int, kept: int) -> Tensor:
+    """Return a tensor of the untied network in which a member's first units stand in for the others, over and over.
+
+    Args:
+        probe: The randomised network.
+        name: Name of the tensor.
+        held: What it holds because of other groups, in the probe's spare memory, which is written over.
+        member: One side of the tensor.
+        units: Units of its group.
+        kept: Units that are kept.
+    """
+    tensor = probe.untied_tensors[name].detach() if held is None else held
     if member.of:
-        order = torch.arange(units) % kept
-        return taken(tensor, member.dim, reindexed(member, order, tensor.shape[member.dim]))
-    times = [1] * tensor.dim()
-    times[member.dim] = units // kept
-    return tensor.narrow(member.dim, 0, kept * member.positions).repeat(times)
+        index = reindexed(member, torch.arange(units) % kept, tensor.shape[member.dim])
+        return probe.spare(name).copy_(taken(tensor, member.dim, index))
+    run, made = kept * member.positions, probe.spare(name)
+    slots, first = made.unflatten(member.dim, (-1, run)), tensor.narrow(member.dim, 0, run).unsqueeze(member.dim)
+    if held is None:
+        slots.copy_(first)
+    else:
+        slots.narrow(member.dim, 1, units // kept - 1).copy_(first)
+    return made
 
 
 def _units_of(tensor: Tensor, member: Member, units: int) -> Tensor:

@@ -15,6 +15,7 @@ from concertina.analyse.layers import Wiring
 from concertina.analyse.memo import Contents, Remembering, Tape
 from concertina.analyse.randomise import has_statistics, random_inputs, randomised_copy, settle_statistics
 from concertina.analyse.reach import steady_parameters, why_training_breaks
+from concertina.analyse.sensitivity import slopes_of
 from concertina.analyse.slicing import every_tensor, untied_copy
 from concertina.errors import AnalysisError
 from concertina.load.running import run_checked
@@ -24,6 +25,8 @@ SAME = 1e-5
 """Largest relative error that counts as rounding."""
 DIFFERENT = 1e-3
 """Smallest relative error that counts as a difference; what lies between is refused as unclear."""
+NUDGE = 1e-10
+"""Relative change of weights by which it is told how rough a network computes."""
 RANDOMISED = "the network with random weights"
 
 
@@ -44,6 +47,7 @@ class Probe:
         self.wiring = Wiring.of(module)
         self.contents = Contents()
         self.contents.add(self.tensors)
+        self._spare: dict[str, Tensor] = {}
         self.going_on: Callable[[float], None] = lambda _done: None
         """Told now and then which share of what is being verified is done."""
         self.try_out(inputs)
@@ -91,7 +95,7 @@ class Probe:
         """
         _ = self.untied_tensors  # so that both have one and the same
         other = copy.copy(self)
-        for name in ("trains", "steady"):
+        for name in ("trains", "steady", "roughness", "slopes", "_factors"):
             vars(other).pop(name, None)
         other.try_out(inputs)
         return other
@@ -121,6 +125,18 @@ class Probe:
         """Every parameter and buffer of the untied network, by each of its names."""
         return every_tensor(self.untied)
 
+    def spare(self, name: str) -> Tensor:
+        """Return memory for a tensor of the untied network, the same at every call: fresh memory is slow to touch."""
+        tensor = self.untied_tensors[name]
+        spare = self._spare.get(name)
+        if spare is None or spare.dtype != tensor.dtype:
+            spare = self._spare[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
+        return spare
+
+    def spare_copy(self, name: str) -> Tensor:
+        """Return a copy of a tensor of the untied network in its spare memory."""
+        return self.spare(name).copy_(self.untied_tensors[name].detach())
+
     @cached_property
     def trains(self) -> bool:
         """Whether the whole network runs in train mode."""
@@ -130,6 +146,31 @@ class Probe:
     def steady(self) -> frozenset[str]:
         """Names of the parameters that a run in train mode leaves as they are."""
         return steady_parameters(self.module, self.inputs) if self.trains else frozenset()
+
+    @cached_property
+    def roughness(self) -> float:
+        """Error that a nudge far below single precision leads to: what is not far above it may be rounding."""
+        generator = self.generator()
+        nudged = {
+            name: tensor.detach() * (1 + NUDGE * torch.randn(tensor.shape, generator=generator).to(tensor))
+            for name, tensor in self.tensors.items()
+            if tensor.is_floating_point() and tensor.dim() < 2
+        }
+        with self.plainly():
+            return self.disturbed(nudged)[0]
+
+    @cached_property
+    def slopes(self) -> dict[str, Tensor]:
+        """Derivative of a mixture of the outputs by each tensor, for those that have one; see `share_of`."""
+        return slopes_of(self.module, self.inputs, self._factors)
+
+    @cached_property
+    def _factors(self) -> Tensor:
+        return torch.randn(self.outputs.shape, generator=self.generator()).to(self.outputs)
+
+    def share_of(self, change: float) -> float:
+        """Return the least error that some output must have for the mixture of the outputs to change by so much."""
+        return abs(change) / float(self._factors.abs().sum()) / self._scale
 
     def generator(self) -> torch.Generator:
         """Return a fresh source of randomness, the same at every call."""

@@ -16,6 +16,8 @@ from concertina.analyse.events import hooked
 
 PEAKED = 3.0
 """Factor on queries and keys: attention that averages would make all tokens alike after a few layers."""
+CALM = 0.3
+"""Factor on what attention adds: more than what it is added to, and deep down all tokens would be alike."""
 GAIN = 1.3
 """Standard deviation of a matrix, times the square root of its inputs: keeps signals alive through many layers."""
 TINY = 1e-9
@@ -28,7 +30,8 @@ def randomised_copy(module: nn.Module, generator: torch.Generator, dtype: torch.
     Matrices get normal values of deviation 1.3 / sqrt(inputs); scales, layer scales and running variances lie between
     0.5 and 1.5; biases and running means get normal values of deviation 0.3; other buffers keep signs and zeros, but
     each value is scaled by a factor from 0.5 to 1.5. Zeros, ones and tiny scales, which hide mistakes, are gone.
-    Queries and keys are larger, so that each token attends to few others.
+    Queries and keys are larger, so that each token attends to few others, and what attention gives is smaller, so that
+    tokens stay different and attention matters, in deep networks too.
 
     Args:
         module: The network; it is left as it was.
@@ -45,6 +48,7 @@ def randomised_copy(module: nn.Module, generator: torch.Generator, dtype: torch.
         for heads in find_heads(copied):
             for path in heads.makers[:2]:
                 copied.get_parameter(f"{path}.weight").mul_(PEAKED)
+            copied.get_parameter(f"{heads.reader}.weight").mul_(CALM)
         for name, buffer in copied.named_buffers():
             if name.endswith("running_var"):
                 buffer.copy_(_uniform(buffer, generator))

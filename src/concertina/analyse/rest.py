@@ -46,7 +46,9 @@ def at_rest(probe: Probe, tensors: Mapping[str, Tensor], norms_of: nn.Module | N
         norms_of: The module whose normalisations without running statistics scale by 1, shift by 0 and add nothing to
             the variance, its own as well as the block's; none to let them be zeroed with the rest.
     """
-    values = {name: torch.zeros_like(tensor) for name, tensor in tensors.items() if _is_zeroed(name, tensor)}
+    values = {
+        name: tensor.new_zeros(()).expand_as(tensor) for name, tensor in tensors.items() if _is_zeroed(name, tensor)
+    }
     norms = list(resting_norms(norms_of).values()) if norms_of is not None else []
     neutral = {id(norm.weight): 1.0 for norm in norms} | {
         id(norm.bias): 0.0 for norm in norms if getattr(norm, "bias", None) is not None

@@ -2,8 +2,8 @@
 
 propose   whoever proposed it is not believed; layers without a rule end it here
 permute   reordering the units on all members at once changes nothing
-control   reordering on all members but one changes something, and no part of the group is whole by itself
-slice     with a part of the units the network runs and its outputs keep their shape
+control   reordering one member alone changes something, and no part of the group is whole by itself
+slice     with a part of the units the network runs and its outputs keep their shape, in train mode too (`cut.trained`)
 meaning   the slice computes what the full network computes when the dropped units are silent, or repeat others
 jointly   all of that for all groups together (`jointly.py`)
 """
@@ -42,10 +42,13 @@ def verify_group(probe: Probe, group: Group) -> Verdict:
 
     Source: PROTOTYPE section 1 (ours).
     """
-    for step in (check_permutation, check_control):
-        if group.rigid:
-            return Verdict(group)
-        group = step(probe, group)
+    tried, error = (group, 0.0) if group.rigid else check_permutation(probe, group)
+    return _verify_reordered(probe, tried, error)
+
+
+def _verify_reordered(probe: Probe, tried: Group, error: float) -> Verdict:
+    """Return the verdict on a group that went through the step permute, with the error seen there."""
+    group = tried if tried.rigid else check_control(probe, tried, error)
     if group.rigid:
         return Verdict(group)
     verdict = _cut(probe, group)
@@ -69,9 +72,9 @@ def verify_first(probe: Probe, alternatives: Iterable[Group]) -> Verdict:
     """
     first: Group | None = None
     for group in alternatives:
-        tried = group if group.rigid else check_permutation(probe, group)
+        tried, error = (group, 0.0) if group.rigid else check_permutation(probe, group)
         if not tried.rigid:
-            return verify_group(probe, group)
+            return _verify_reordered(probe, tried, error)
         first = first or tried
     if first is None:
         raise ValueError("a proposal needs at least one reading")
