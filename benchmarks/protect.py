@@ -118,9 +118,15 @@ def study(case: Case, asked: argparse.Namespace) -> list[Record]:
             jobs += [(f"{weight:g}-{n}", f"weight {weight:g}", {n: weight}, [k]) for k, n in enumerate(names)]
         for called, scope, weights, classes in jobs:
             make = partial(made, case, shares, weights, seed, classes, scope)
-            found = kept(Path(f"{out}-{called}.json"), make)
+            found = numbered(kept(Path(f"{out}-{called}.json"), make))
             records += [replace(r, seed=seed, scope=f"{case.name} {r.scope}") for r in found]
     return records
+
+
+def numbered(records: list[Record]) -> list[Record]:
+    """Return records with points by their place: what two families call theirs may differ where steps are coarse."""
+    places = {name: PARAMS[::-1][i] for i, name in enumerate(dict.fromkeys(r.spec for r in records))}
+    return [replace(r, spec=f"{places[r.spec]:.0%} of the parameters") for r in records]
 
 
 def made(
@@ -143,13 +149,13 @@ def summary(records: list[Record]) -> dict[str, Any]:
         missed = by_key[blind, spec, "miss_rate", seed]
         gained = by_key[scope, spec, "auc", seed] - by_key[blind, spec, "auc", seed]
         groups.setdefault(f"{case}, weight {weight}, {spec}", []).append(
-            (missed, value, gained, by_key[scope, spec, "params_share", seed])
+            (missed, value, gained, by_key[scope, spec, "macs_share", seed])
         )
     told = {}
     for what, rows in groups.items():
         changes = [(after - before) / before for before, after, _, _ in rows if before]
         told[what] = {
-            "params_share": round(statistics.median(row[3] for row in rows), 4),
+            "macs_share": round(statistics.median(row[3] for row in rows), 4),
             "missed_blind": round(statistics.median(row[0] for row in rows), 4),
             "missed_protected": round(statistics.median(row[1] for row in rows), 4),
             "median_change_of_false_negatives": round(statistics.median(changes), 3) if changes else 0.0,
