@@ -10,6 +10,7 @@ from tests.analyse.networks import IMAGES, SOUND, TOKENS, SqueezeExcite, core_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import concertina as ct
 from concertina.analyse import analyse
 from concertina.analyse.attention import find_heads
 from concertina.analyse.groups import head_group
@@ -135,3 +136,37 @@ def test_one_group_that_breaks_training_is_told_from_those_cut_with_it() -> None
     groups: dict[str, Group] = {group.name: group for group in analyse(core_of(Fussy(), *TOKENS)).groups}
     assert groups["a"].rigid == "slice: with 4 of its 8 units the network fails in train mode"
     assert groups["b"].elastic
+
+
+class Inverted(nn.Module):
+    """Inverted residual blocks, most of them on maps of one pixel, where a batch of two hardly varies."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=4, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(8, 24, 1, bias=False),
+                nn.BatchNorm2d(24),
+                nn.ReLU6(),
+                nn.Conv2d(24, 24, 3, stride=2 if i < 2 else 1, padding=1, groups=24, bias=False),
+                nn.BatchNorm2d(24),
+                nn.ReLU6(),
+                nn.Conv2d(24, 8, 1, bias=False),
+                nn.BatchNorm2d(8),
+            )
+            for i in range(depth)
+        )
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, block in enumerate(self.blocks):
+            x = x + block(x) if i >= 2 and i % 2 else block(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_many_norms_over_few_values_do_not_make_rounding_large() -> None:
+    torch.manual_seed(0)
+    graph = analyse(ct.load(Inverted(12).eval(), torch.randn(2, 3, 16, 16)))
+    assert [(group.name, group.rigid) for group in graph.groups if group.rigid and group.name != "head"] == []

@@ -22,6 +22,8 @@ GAIN = 1.3
 """Standard deviation of a matrix, times the square root of its inputs: keeps signals alive through many layers."""
 TINY = 1e-9
 """Variance below which a channel counts as dead."""
+LEAST_SHARE = 0.1
+"""Least variance that a channel counts as having, as a share of the mean over its layer."""
 
 
 def randomised_copy(module: nn.Module, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -81,7 +83,9 @@ def settle_statistics(module: nn.Module, inputs: Sequence[Tensor], generator: to
     """Give running statistics, in place, values near those that the inputs cause, so that deep networks stay in scale.
 
     Running means end up off by about 0.3 deviations, running variances by a factor from 0.5 to 1.5: wrong enough to
-    matter, right enough that later layers still notice.
+    matter, right enough that later layers still notice. Channels that hardly vary over so few inputs count as varying
+    a little: scaled up to the others' size in one layer after another, their rounding errors would end up as large as
+    what groups are told apart by.
 
     Args:
         module: A randomised network, in eval mode.
@@ -95,6 +99,7 @@ def settle_statistics(module: nn.Module, inputs: Sequence[Tensor], generator: to
             rows = args[0].detach().transpose(0, 1).flatten(1)
             mean, variance = rows.mean(1), rows.var(1, correction=0)
             variance = torch.where(variance > TINY, variance, torch.ones_like(variance))
+            variance = variance.clamp_min(LEAST_SHARE * float(variance.mean()))
             layer.running_mean.copy_(mean + 0.3 * variance.sqrt() * _normal(mean, generator))
             layer.running_var.copy_(variance * _uniform(variance, generator))
 
