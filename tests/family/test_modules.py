@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
+import weakref
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -122,8 +124,14 @@ def test_a_hundred_attached_modules_share_the_core() -> None:
         subnet = family.with_modules("p100", f"copy {i}")
         assert all(p.untyped_storage().data_ptr() in storage for p in subnet.parameters())
         assert family.with_modules("p100", f"copy {i}") is subnet
-    for name in ("first", *(f"copy {i}" for i in range(100))):
-        family.modules.delete(name)
+    last = weakref.ref(family.with_modules("p100", "copy 99"))
+    del subnet
+    for i in range(100):
+        family.modules.delete(f"copy {i}")
+    family.with_modules("p30", "first")
+    gc.collect()
+    assert last() is None
+    family.modules.delete("first")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ class Plugging:
 
         Attached (the default), its weights are views of the family's storage and modules compute beside them. Merged,
         it computes no more than the plain point, with copies of the tensors that modules touch. Either way the family
-        is as it was, and the plain point answers as before. Asking again gives the same object.
+        is as it was, and the plain point answers as before. Asking again gives the same object, until a module is
+        deleted.
 
         Args:
             point: Name of the point.
@@ -90,6 +91,8 @@ class Plugging:
         key = (called, chosen, merged)
         with self._lock:
             if key not in self._plugged:
+                there = set(self.modules.values())
+                self._plugged = {held: view for held, view in self._plugged.items() if there.issuperset(held[1])}
                 self._plugged[key] = plugged_view(self.supernet, called, chosen, merged=merged)
             return self._plugged[key]
 
