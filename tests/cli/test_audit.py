@@ -128,4 +128,6 @@ def test_fit_protects_classes_and_keeps_what_it_promises(tmp_path: Path, capsys:
         ("3", 0.2, "p100"),
     }
     assert family.evidence.provenance["class weights"].startswith("0 0.7")
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    assert said.index("threshold") > said.index("accuracy")
+    assert "With 95% confidence all bounds" in said

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from concertina.cli.console import Console, records_table
+from concertina.cli.console import Console, records_table, table
 from concertina.cli.data import TextOptions, check_tokenizer, opened, with_own_tokenizer
 from concertina.cli.facts import of_file
 from concertina.cli.inputs import (
@@ -25,6 +25,7 @@ from concertina.cli.inputs import (
     sizes,
 )
 from concertina.cli.launch import is_first, launcher, num_processes
+from concertina.cli.layout import Sheet
 from concertina.cli.options import Common, as_option
 from concertina.cli.outcome import resumable
 from concertina.errors import InputError, StorageError
@@ -196,7 +197,13 @@ def _run(options: Options) -> None:
     core_figures = dict(family.points.core)
     data = of_file(options.output) | {"core figures": core_figures, "warnings": list(family.warnings)}
     rows = [*data["points"], *([{"point": "core", **core_figures}] if core_figures else [])]
-    console.result(data, records_table(rows))
+    shown: list[Sheet | str] = [records_table(rows)]
+    if family.promises:
+        from concertina.report.audited import promise_notes, promise_table
+
+        data["promises"] = [asdict(one) for one in family.promises]
+        shown += ["", table(*promise_table(family.promises)), *promise_notes(family.promises)]
+    console.result(data, *shown)
     console.remark(f"wrote {options.output}; next: concertina report {shlex.quote(str(options.output))}")
 
 
