@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import concertina as ct
-from concertina.errors import ConcertinaError, DataError, InputError, UnknownNameError
+from concertina.errors import ConcertinaError, DataError, InputError, PointError, UnknownNameError
 from concertina.load.data import ArrayData
 
 PARITY = ("even", "odd")
@@ -90,6 +90,21 @@ def test_plugging_in_and_out_leaves_every_point_bit_for_bit_as_it_was() -> None:
     now = family.supernet.module.state_dict(), family.supernet.private
     assert all(torch.equal(tensor, before[0][key]) for key, tensor in now[0].items())
     assert all(torch.equal(t, before[1][p][key]) for p, held_ in now[1].items() for key, t in held_.items())
+
+
+def test_points_that_a_module_was_not_trained_for_are_refused(tmp_path: Path) -> None:
+    """A point kept later has no statistics of the module's: the core's would give nonsense."""
+    family, train, _ = fitted("zoo:digits-cnn")
+    family.save(tmp_path / "family.concertina")
+    later = ct.open(tmp_path / "family.concertina")
+    later.adapt("dark", inverted(train.subset(range(128))), epochs=0.5, layers=["stem"])
+    later.keep(0.6, calibrate=train, name="new")
+    with pytest.raises(PointError, match="statistics of module 'dark': got 'new'; allowed: p30, p100"):
+        later.with_modules("new", "dark")
+    part = ct.open(tmp_path / "family.concertina", upto=0.3)
+    for call in (lambda: part.adapt("x", train), lambda: part.load_module(tmp_path / "none")):
+        with pytest.raises(PointError, match="a part of this family only"):
+            call()
 
 
 def test_classes_of_its_own_come_with_a_head() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
@@ -10,32 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from concertina.analyse.class_head import class_layer
-from concertina.errors import InputError, UnknownNameError, did_you_mean, some
+from concertina.errors import InputError, PointError, UnknownNameError, did_you_mean, some
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
+from concertina.family.options import train_settings
 from concertina.family.samples import calibration_batches
 from concertina.load.data import TensorData, batches
 from concertina.measure.quality import evaluate
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, new_plug, with_plugs
 from concertina.objective.base import TASKS, Task
-from concertina.train import Reporter
+from concertina.train import Reporter, TrainSettings
 from concertina.train.calibrate import MOVING_STATISTICS, calibrate, shared_statistics
-from concertina.train.plugging import PlugSettings, train_plugs
+from concertina.train.plugging import train_plugs
 from concertina.types import Core, Record
 from concertina.types.network import UNFIT
 
 HEAD = "head"
 BATCH = 128
 LONGEST_NAME = 100
-RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": (lambda x: 0 < x <= 1e6, "above 0, up to 1,000,000"),
-    "batch_size": (lambda x: isinstance(x, int) and x >= 2, "a whole number, 2 or more"),
-    "learning_rate": (lambda x: 0 < x < 100, "above 0, below 100"),
-    "weight_decay": (lambda x: 0 <= x < 100, "0 or more, below 100"),
-    "seed": (lambda x: isinstance(x, int) and 0 <= x < 2**32, "a whole number, 0 to 4,294,967,295"),
-}
-"""Option of training -> whether a value is within its range, and the range in words."""
+USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-3, "weight_decay": 0.01}
+"""How a module is trained unless said."""
 
 
 class AdaptOptions(TypedDict, total=False):
@@ -165,21 +160,21 @@ def adapted(
     return Module(name, trained.plugs, private, task.class_names, facts)
 
 
-def _settings(options: Mapping[str, Any]) -> PlugSettings:
+def _settings(options: Mapping[str, Any]) -> TrainSettings:
     """Return training settings.
 
     Raises:
         InputError: There is no such option, or a value is out of range.
     """
     known = [*AdaptOptions.__annotations__]
-    for name, value in options.items():
+    for name in options:
         if name not in known:
             do = did_you_mean(name, known)
-            raise InputError("option of adapt", asked=repr(name), allowed=", ".join(known), do=do)
-        good = isinstance(value, int | float) and not isinstance(value, bool) and RANGES[name][0](value)
-        if not good:
-            raise InputError(f"option {name}", asked=repr(value), allowed=RANGES[name][1])
-    return PlugSettings(**options)
+            raise InputError("unknown option", asked=repr(name), allowed=", ".join(known), do=do)
+    chosen: Any = {**USUAL, **options}
+    if chosen["epochs"] == 0:
+        raise InputError("option epochs", asked="0", allowed="above 0", do="A module without training changes nothing.")
+    return train_settings(chosen)
 
 
 def plugged_view(supernet: Supernet, point: str, modules: Sequence[Module], *, merged: bool = False) -> nn.Module:
@@ -190,8 +185,16 @@ def plugged_view(supernet: Supernet, point: str, modules: Sequence[Module], *, m
         point: Name of the point.
         modules: The modules, in order.
         merged: Whether changes of weights are merged into copies of what they touch.
+
+    Raises:
+        PointError: A module has statistics, but none for this point: it was not there when the module was trained.
     """
-    own = next((module.private[point] for module in modules if point in module.private), supernet.private[point])
+    own = supernet.private[point]
+    for module in reversed(modules):
+        if module.private and point not in module.private:
+            there, do = ", ".join(module.private), "Train the module anew, now that the point is there."
+            raise PointError(f"statistics of module {module.name!r}", asked=repr(point), allowed=there, do=do)
+        own = dict(module.private.get(point, own))
     plugs = [plug for module in modules for plug in module.plugs]
     return with_plugs(supernet, supernet.points[point].spec, plugs, own, merged=merged)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import nn
 
-from concertina.errors import some
+from concertina.errors import PointError, some
 from concertina.family.dial import point_called
 from concertina.family.module_files import read_module, save_module
 from concertina.family.modules import AdaptOptions, Module, Modules, adapted, measured, plugged_view
@@ -56,12 +56,15 @@ class Plugging:
             InputError: The name is taken or none, or an option is wrong.
             UnknownNameError: No such kind.
             DataError: The data does not fit the network.
+            PointError: Only a part of the family is here (opened with upto=).
             TrainingError: The loss is not finite.
 
         Source: one small module on a frozen core, Houlsby et al. 2019 (arXiv:1902.00751).
         """
         family: Measurable = self
         self.modules.check_new(name)
+        if not self.complete:
+            raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
         module = adapted(family, name, data, **options)
         found = [] if validation is None else measured(family, module, validation)
         self.modules.add(module)
@@ -83,7 +86,7 @@ class Plugging:
 
         Raises:
             UnknownNameError: There is no such module.
-            PointError: There is no such point.
+            PointError: There is no such point, or a module with statistics was trained before it was there.
         """
         names = (modules,) if isinstance(modules, str) else tuple(modules)
         chosen = tuple(self.modules[name] for name in names)
@@ -114,7 +117,7 @@ class Plugging:
         """
         save_module(self.supernet, self.modules[name], Path(path))
 
-    def load_module(self, path: str | Path, name: str = "") -> Module:
+    def load_module(self: Any, path: str | Path, name: str = "") -> Module:
         """Take in the module that a file holds; every tensor must be there, and fit.
 
         Args:
@@ -125,7 +128,10 @@ class Plugging:
             StorageError: The file cannot be read.
             FormatError: It is no module, damaged, or of another version.
             InputError: It was trained on another family, or the name is taken.
+            PointError: Only a part of the family is here (opened with upto=).
         """
+        if not self.complete:
+            raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
         read = read_module(self.supernet, Path(path))
         module = replace(read, name=name or read.name)
         self.modules.add(module)

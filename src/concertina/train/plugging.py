@@ -9,27 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from concertina.errors import DataError, TrainingError
+from concertina.errors import TrainingError
 from concertina.modules.sparse import open_share
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, with_plugs
 from concertina.objective.base import Task
 from concertina.train.calibrate import MOVING_STATISTICS
-from concertina.train.loop import TrainingData
-from concertina.train.recipes import largest_smallest_random
-from concertina.train.schedule import step_seed
-
-
-@dataclass(frozen=True)
-class PlugSettings:
-    """How a plug is trained; equal settings and data give equal results."""
-
-    epochs: float = 3.0
-    batch_size: int = 64
-    learning_rate: float = 5e-3
-    """Largest rate of AdamW; it rises over the first twentieth of the steps and falls as a cosine."""
-    weight_decay: float = 0.01
-    seed: int = 0
+from concertina.train.loop import TrainingData, num_steps
+from concertina.train.recipes import Phase, largest_smallest_random
+from concertina.train.schedule import Stretch, step_seed
+from concertina.train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -47,20 +36,21 @@ def train_plugs(
     plugs: Sequence[Plug],
     task: Task,
     data: TrainingData,
-    settings: PlugSettings,
+    settings: TrainSettings,
     progress: Callable[[str, float], None] | None = None,
 ) -> Trained:
     """Return plugs trained together on all operating points of a frozen core.
 
-    Each step trains the largest, the smallest and a random point on one batch: all learn from the labels, and the
-    smaller ones from the largest's answers too. Normalisation layers use the statistics of their batch.
+    Each step trains the largest, the smallest and a random point on one batch of samples drawn with replacement: all
+    learn from the labels, and the smaller ones from the largest's answers too. Normalisation layers use the statistics
+    of their batch. The optimizer is AdamW.
 
     Args:
         supernet: The family; nothing of it changes.
         plugs: Where training starts.
         task: Gives inputs, loss and distance.
         data: Training samples.
-        settings: How to train.
+        settings: Epochs, batch size, learning rate and its warm-up, weight decay and seed; the rest is not asked.
         progress: Told now and then where it stands.
 
     Raises:
@@ -69,14 +59,12 @@ def train_plugs(
 
     Source: sandwich rule and in-place distillation, Yu and Huang 2019 (arXiv:1903.05134).
     """
-    if len(data) < 2:
-        raise DataError("data to train a module on", asked=f"{len(data)} samples", allowed="2 or more")
+    steps, size = num_steps(data, settings), min(settings.batch_size, len(data))
+    stretch = Stretch(Phase("module", 1.0, largest_smallest_random(tuple(supernet.points), 1)), 0, steps)
     leaves = [{key: nn.Parameter(tensor.clone()) for key, tensor in plug.tensors.items()} for plug in plugs]
     live = [plug.with_tensors(held) for plug, held in zip(plugs, leaves, strict=True)]
     parameters = [leaf for held in leaves for leaf in held.values()]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-    size = min(settings.batch_size, len(data))
-    steps, draw = max(1, round(settings.epochs * len(data) / size)), largest_smallest_random(tuple(supernet.points), 1)
     spent = 0
     for position in range(steps):
         if progress is not None:
@@ -85,10 +73,10 @@ def train_plugs(
         chosen = torch.randint(len(data), (size,), generator=generator)
         batch = task.augment(tuple(tensor[chosen] for tensor in data.tensors), generator)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _share_of_rate(position, steps)
+            group["lr"] = stretch.rate(position, settings)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(settings.seed, position, "gates"))
-            spent += _step(supernet, live, task, batch, draw(generator))
+            spent += _step(supernet, live, task, batch, stretch.phase.sample(generator))
         _penalise(live)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -135,8 +123,3 @@ def _penalise(plugs: Sequence[Plug]) -> None:
             total = sum(gate.numel() for gate in gates)
             cost = sum((open_share(gate) * (gate.numel() / total) for gate in gates), start=torch.zeros(()))
             (plug.options["penalty"] * cost).backward()
-
-
-def _share_of_rate(position: int, steps: int) -> float:
-    rise = min(1.0, (position + 1) / max(1.0, 0.05 * steps))
-    return rise * max(1e-3, 0.5 * (1 + math.cos(math.pi * position / steps)))
