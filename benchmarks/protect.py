@@ -1,13 +1,15 @@
-"""Compression that protects one class against compression that is blind to classes, at equal MACs.
+"""Compression that protects one class against compression that is blind to classes, within equal shares of the MACs.
 
 Run: python benchmarks/protect.py cells lesions            (half an hour on one quiet core)
      python benchmarks/protect.py cifar10 --seeds 1        (an hour)
 
 For each class and seed a family is fitted with more weight on the class, in scores and in distillation; one family a
 seed is fitted without. Both have equal samples, epochs, criteria and points. Points lie where the blind family has 50,
-10 and 1% of the core's parameters. A class is found where its probability reaches a threshold, and both families may
-choose theirs freely: they are compared at equal false-positive rates, that of the core's own decisions. Told are false
-negatives, ROC AUC and parameters, for every weight tried. Judged on data that decisions rest on, never on a test part.
+10 and 1% of the core's parameters; each is the largest subnet within its share of the MACs along its family's own
+order, which where steps are coarse are not the same MACs: both are told. A class is found where its probability reaches
+a threshold, and both families may choose theirs freely: they are compared at equal false-positive rates, that of the
+core's own decisions. Told are false negatives, ROC AUC and MACs, for every weight tried. Judged on data that decisions
+rest on, never on a test part.
 What is measured is kept in --out; killed, the same command goes on.
 """
 
@@ -139,7 +141,7 @@ def made(
 def summary(records: list[Record]) -> dict[str, Any]:
     """Return per case, weight and point the medians over classes and seeds, against the blind family."""
     by_key = {(r.scope, r.spec, r.metric, r.seed): r.value for r in records}
-    groups: dict[str, list[tuple[float, float, float, float]]] = {}
+    groups: dict[str, list[tuple[float, ...]]] = {}
     for (scope, spec, metric, seed), value in by_key.items():
         case, kind, *rest = scope.split(" ")
         if kind != "weight" or metric != "miss_rate":
@@ -149,17 +151,18 @@ def summary(records: list[Record]) -> dict[str, Any]:
         missed = by_key[blind, spec, "miss_rate", seed]
         gained = by_key[scope, spec, "auc", seed] - by_key[blind, spec, "auc", seed]
         groups.setdefault(f"{case}, weight {weight}, {spec}", []).append(
-            (missed, value, gained, by_key[scope, spec, "macs_share", seed])
+            (missed, value, gained, *(by_key[what, spec, "macs_share", seed] for what in (scope, blind)))
         )
     told = {}
     for what, rows in groups.items():
-        changes = [(after - before) / before for before, after, _, _ in rows if before]
+        changes = [(after - before) / before for before, after, *_ in rows if before]
         told[what] = {
             "macs_share": round(statistics.median(row[3] for row in rows), 4),
+            "macs_share_blind": round(statistics.median(row[4] for row in rows), 4),
             "missed_blind": round(statistics.median(row[0] for row in rows), 4),
             "missed_protected": round(statistics.median(row[1] for row in rows), 4),
             "median_change_of_false_negatives": round(statistics.median(changes), 3) if changes else 0.0,
-            "fewer_in": f"{sum(after < before for before, after, _, _ in rows)} of {len(rows)}",
+            "fewer_in": f"{sum(after < before for before, after, *_ in rows)} of {len(rows)}",
             "median_auc_gain": round(statistics.median(row[2] for row in rows), 4),
         }
     return told

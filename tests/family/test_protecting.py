@@ -128,6 +128,20 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(
     assert not any(stage.startswith("training") for stage in steps)
 
 
+def test_a_bound_that_the_data_cannot_support_is_refused_before_anything_is_analysed() -> None:
+    steps: list[str] = []
+    with pytest.raises(DataError, match="or more"):
+        ct.fit(
+            CORE,
+            digits(),
+            digits("validation"),
+            protect={"8": 0.001},
+            progress=lambda stage, _done: steps.append(stage),
+            **QUICK,
+        )
+    assert steps == []
+
+
 def test_a_promise_needs_data_that_training_does_not_see() -> None:
     with pytest.raises(InputError, match="no validation data"):
         ct.fit(CORE, digits(), protect={"8": 0.1}, **QUICK)

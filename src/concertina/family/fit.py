@@ -23,7 +23,7 @@ from concertina.family.options import FitOptions, check_options, task_of, train_
 from concertina.family.order import agreed_scores, put_in_order
 from concertina.family.outputs import with_cut_outputs
 from concertina.family.preparation import Preparation
-from concertina.family.protecting import check_protection, check_supported, promised, weighted
+from concertina.family.protecting import check_protection, check_supported, check_unseen, promised, weighted
 from concertina.family.samples import balanced_sample, sample_of
 from concertina.load.data import ArrayData, TensorData, batches
 from concertina.measure.cost import CostModel
@@ -109,8 +109,11 @@ def _fitted(
     held = None if validation is None else taken(validation, core, task_of(core, options))
     if held is not None:
         say_missing_classes(held, core, "the validation data")
+    if options.get("start") is None:
+        check_supported(options, core, held, len(check_shares(points)))
     ready = prepare(core, train_data, points=points, progress=progress, **options)
-    check_supported(options, core, held, ready.train_data, len(ready.supernet.points))
+    check_supported(options, core, held, len(ready.supernet.points))
+    check_unseen(options, held, ready.train_data)
     criterion = str(ready.facts.get("criterion", options.get("criterion", "taylor")))
     by_class = _lessons_by_class(ready, criterion) if options.get("class_scores") else None
     spent = _train(ready, settings, options, progress, started) if settings.epochs > 0 else Spent()

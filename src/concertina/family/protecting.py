@@ -55,27 +55,40 @@ def check_protection(core: Core, options: FitOptions, *, validation: bool) -> No
         raise InputError("option protect", asked="no validation data", allowed="together with it", do=do)
 
 
-def check_supported(options: FitOptions, core: Core, held: TensorData | None, train: TensorData, points: int) -> None:
-    """Refuse bounds that the held-out data cannot support, before hours are spent.
+def check_supported(options: FitOptions, core: Core, held: TensorData | None, points: int) -> None:
+    """Refuse bounds that the held-out data cannot support, before anything slow is done.
 
     Args:
         options: May have protect.
         core: The network.
         held: The held-out data.
-        train: The training data.
         points: How many operating points there will be.
 
     Raises:
-        DataError: There are too few samples of a class, or the data is what the family is trained on.
+        DataError: There are too few samples of a class.
     """
     bounds = options.get("protect")
-    if not bounds or held is None:
+    if bounds and held is not None:
+        statements = len(bounds) * points
+        check_samples(held.tensors[-1], core.class_names, bounds, GUARANTEES.get(METHOD)(), statements)
+
+
+def check_unseen(options: FitOptions, held: TensorData | None, train: TensorData) -> None:
+    """Refuse promises on data that training sees, before it does.
+
+    Args:
+        options: May have protect.
+        held: The held-out data.
+        train: The training data.
+
+    Raises:
+        DataError: They are the same, or some classes of the same.
+    """
+    if not options.get("protect") or held is None:
         return
-    if held.fingerprint in (train.fingerprint, train.origin) or (held.origin and held.origin == train.fingerprint):
+    if held.fingerprint in (train.fingerprint, train.origin) or held.origin == train.fingerprint:
         do = "Give data that training does not see."
         raise DataError("a promise cannot rest on the training data", asked=held.label, do=do)
-    labels, statements = held.tensors[-1], len(bounds) * points
-    check_samples(labels, core.class_names, bounds, GUARANTEES.get(METHOD)(), statements)
 
 
 def weighted(task: Task, core: Core, options: FitOptions, data: TensorData) -> tuple[Task, dict[str, str]]:
