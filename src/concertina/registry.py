@@ -65,6 +65,7 @@ class Registry(Generic[T]):
             raise ValueError(f"{self.kind} name {name!r} must be lower case letters, digits, dashes and dots")
 
         def add(part: T) -> T:
+            """Register a part and return it."""
             if name in self._entries:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
             summary = (part.__doc__ or "").strip().split("\n")[0]

@@ -211,6 +211,7 @@ def _part_of(tell: Progress, what: str, start: float, share: float) -> Callable[
     last = start
 
     def told(done: float) -> None:
+        """Pass on how far a part is, never going back."""
         nonlocal last
         last = max(last, start + share * done)
         tell(what, last)

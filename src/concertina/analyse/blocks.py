@@ -115,12 +115,14 @@ def _calls(probe: Probe) -> dict[str, _Call]:
     calls: dict[str, _Call] = {}
 
     def note(path: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Keep the first call of a module and count the others."""
         if path in calls:
             calls[path].count += 1
         else:
             calls[path] = _Call(_kept(args), _kept(kwargs), _kept(output))
 
     def hook(path: str) -> Any:
+        """Return a forward hook that notes calls under a path."""
         return lambda _layer, args, kwargs, output: note(path, args, kwargs, output)
 
     handles = [

@@ -77,9 +77,11 @@ def second_moments(
     counts: dict[str, int] = {}
 
     def note(path: str, how: Rewrite) -> RemovableHandle:
+        """Sum up what a layer is given, until the handle is removed."""
         way = WAYS.get(how.way)()
 
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            """Add the second moments of one call's inputs."""
             if isinstance(way, MatrixWay):
                 rows = way.patches(layer, inputs[0].detach())
                 rows = rows[:: max(1, len(rows) // ROWS)].double()

@@ -21,6 +21,7 @@ def record(module: nn.Module, inputs: Sequence[Tensor]) -> list[Event]:
     events: list[Event] = []
 
     def keep(path: str, tensors: tuple[Tensor, ...]) -> None:
+        """Keep copies of what a module gave."""
         events.append((path, tuple(tensor.clone() for tensor in tensors)))
 
     with _watched(module, keep), torch.no_grad():
@@ -45,6 +46,7 @@ def first_difference(
     count = 0
 
     def check(path: str, tensors: tuple[Tensor, ...]) -> None:
+        """Stop at the first call that gives something else than before."""
         nonlocal count
         old_path, old = events[count] if count < len(events) else ("", ())
         agrees = path == old_path and len(tensors) == len(old)
@@ -65,6 +67,7 @@ def failing_path(module: nn.Module, inputs: Sequence[Tensor]) -> str:
     inside: list[str] = []
 
     def enter(path: str) -> Callable[..., None]:
+        """Return a hook that notes that a module is being run."""
         return lambda _layer, _args: inside.append(path)
 
     handles = [layer.register_forward_pre_hook(enter(path)) for path, layer in module.named_modules()]
@@ -107,7 +110,10 @@ def _watched(module: nn.Module, tell: Callable[[str, tuple[Tensor, ...]], object
     """Within the context, `tell(path, tensors)` is called after every call of every module."""
 
     def hook(path: str) -> Callable[..., None]:
+        """Return a hook that tells what a module gives."""
+
         def leave(_layer: nn.Module, _args: object, output: object) -> None:
+            """Tell the tensors of one call's output."""
             tell(path, tuple(_tensors(output)))
 
         return leave

@@ -36,6 +36,7 @@ class _Draft:
     """Layers that take part and for which there is no rule."""
 
     def join(self, other: _Draft) -> None:
+        """Take in all that another draft holds."""
         self.units = gcd(self.units, other.units)
         self.keys |= other.keys
         self.sides |= other.sides

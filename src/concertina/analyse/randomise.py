@@ -94,6 +94,7 @@ def settle_statistics(module: nn.Module, inputs: Sequence[Tensor], generator: to
     """
 
     def settle(layer: Any, args: tuple[Tensor, ...]) -> None:
+        """Set a layer's statistics by its first inputs, (batch, channels, ...)."""
         if id(layer) not in seen and args and isinstance(args[0], Tensor) and args[0].dim() > 1:
             seen.add(id(layer))
             rows = args[0].detach().transpose(0, 1).flatten(1)

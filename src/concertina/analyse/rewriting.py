@@ -116,6 +116,7 @@ def not_borne(core: Core, made: Mapping[str, nn.Module], wanted: Callable[[Seque
     """
 
     def agrees(paths: Sequence[str]) -> bool:
+        """Return whether the network with these layers gives what is wanted of it."""
         try:
             with torch.no_grad():
                 ours, theirs = (
@@ -127,6 +128,7 @@ def not_borne(core: Core, made: Mapping[str, nn.Module], wanted: Callable[[Seque
         return bool((ours - theirs).abs().max() <= SAME * theirs.abs().max())
 
     def sift(paths: list[str]) -> list[str]:
+        """Return the layers that fail, found by halves."""
         if not paths or agrees(paths):
             return []
         half = len(paths) // 2

@@ -82,7 +82,10 @@ def _outputs_of(module: nn.Module, inputs: Sequence[Tensor], paths: Sequence[str
     found: dict[str, Any] = {}
 
     def note(path: str) -> Callable[..., None]:
+        """Return a hook that keeps what a module gives."""
+
         def leave(_layer: nn.Module, _args: object, output: Any) -> None:
+            """Keep the output where it holds a tensor."""
             first = output[0] if isinstance(output, tuple) and output else output
             if isinstance(first, Tensor):
                 found[path] = output
@@ -102,6 +105,7 @@ def _summing(module: nn.Module, heads: Heads, output: Any) -> Callable[..., Any]
     reads_inside = heads.reader.startswith(f"{heads.path}.")
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        """Return a stand-in's output: sums of what each maker gives, of the shape that the layer's had."""
         x = next(item for item in (*args, *kwargs.values()) if isinstance(item, Tensor))
         total = torch.stack([maker(x).mean(dim=-1, keepdim=True) for maker in makers]).sum(dim=0)
         read = total.expand(*total.shape[:-1], reader.in_features)

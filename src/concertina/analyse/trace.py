@@ -84,6 +84,7 @@ def propose(module: nn.Module, example_inputs: Sequence[Tensor], time_limit_s: f
     failures: list[str] = []
 
     def search() -> None:
+        """Collect couplings until the search ends, fails, or time is up."""
         try:
             for coupling in _couplings(module, example_inputs):
                 found.append(coupling)  # noqa: PERF402 - what is found before the time is up counts
@@ -103,6 +104,7 @@ def _run_limited(work: Callable[[], None], time_limit_s: float) -> bool:
     """Run `work` in a thread and throw `_TimeIsUp` into it after a while; return whether the thread ended."""
 
     def quietly() -> None:
+        """Do the work; that time is up is no error."""
         with contextlib.suppress(_TimeIsUp):
             work()
 

@@ -79,6 +79,7 @@ def reordered(order: Tensor, batch: int) -> Callable[[str, Tensor, Tensor], bool
     """Return a rule for `first_difference`: equal tensors, or equal but for the order along one dim, may stand."""
 
     def may_stand(_path: str, new: Tensor, old: Tensor) -> bool:
+        """Return whether outputs are as they were, but for the order of units."""
         return is_close(new, old) or is_reordered(new, old, order, batch) or _has_same_slices(new, old)
 
     return may_stand

@@ -83,9 +83,11 @@ class _Counted:
 
     @property
     def size(self) -> int:
+        """Bytes of the file."""
         return self._file.size
 
     def read(self, offset: int, length: int) -> bytes:
+        """Return a range of bytes, and count it."""
         self.count += length
         return self._file.read(offset, length)
 

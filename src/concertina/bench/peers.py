@@ -80,6 +80,7 @@ def _of_a_rival(tell: Reporter, macs: int) -> Reporter:
     """Return a reporter for the training of one rival; its remarks are not passed on."""
 
     def report(stage: str, done: float) -> None:
+        """Pass on how far the training of a rival is."""
         if stage.startswith("training"):
             tell(f"training a rival of {macs:,} MACs", min(done, 0.99))
 

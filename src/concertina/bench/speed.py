@@ -183,6 +183,7 @@ class _Ratio:
 
     @property
     def shown(self) -> str:
+        """The ratio with its interval, as it is printed."""
         low, high = self.record.low, self.record.high
         ends = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
         return f"{self.record.value:.3f}x{ends}" + (", unresolved" if in_doubt(self.record) else "")

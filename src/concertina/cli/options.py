@@ -37,6 +37,7 @@ def command(options: type[Given], run: Callable[[Given], int | None]) -> Callabl
     ordered = sorted(fields(options), key=lambda field: (not _is_argument(hints[field.name]), homes[field.name]))
 
     def call(**given: Any) -> int | None:
+        """Run the verb with its options as one value."""
         return run(options(**given))
 
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ def put_in_order(
     """
 
     def found() -> tuple[list[int], dict[str, str]]:
+        """Return the steps and the facts of the order, found here."""
         facts = _put_in_order(supernet, core, scores, lessons, options, progress)
         return list(supernet.order.steps), facts
 

@@ -71,6 +71,7 @@ def _part_of(progress: Reporter | None, done: int, parts: int) -> Reporter:
     """Return a reporter for one part of several, which tells the share of the whole; remarks are not passed on."""
 
     def report(stage: str, share: float) -> None:
+        """Pass on how far the rivals are together."""
         if progress is not None and stage.startswith("training"):
             progress("measuring rivals", (done + min(share, 0.99)) / parts)
 

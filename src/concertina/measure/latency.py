@@ -116,6 +116,7 @@ def module_runner(module: nn.Module, *inputs: Any) -> Runner:
     """
 
     def run() -> object:
+        """Call the network once."""
         with torch.inference_mode():
             return module(*inputs)
 

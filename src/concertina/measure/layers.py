@@ -132,6 +132,7 @@ def _calls(subnet: nn.Module, inputs: Sequence[Tensor], paths: Sequence[str]) ->
     found: dict[str, list[Call]] = {path: [] for path in paths}
 
     def note(path: str, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep what a layer was called with."""
         found[path].append((part, args, kwargs))
 
     with ExitStack() as stack:
@@ -151,6 +152,7 @@ def _sample(calls: Sequence[Call], pool: dict[str, Tensor]) -> Sample:
     shapes = [_shape(value) for value in (*part.parameters(), *part.buffers(), *given, *named.values())]
 
     def call() -> object:
+        """Call the layer once, as it was called."""
         with torch.inference_mode():
             return part(*given, **named)
 

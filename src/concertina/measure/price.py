@@ -29,6 +29,7 @@ def latency_price(model: LatencyModel, costs: Costs) -> Price:
     macs_per_ms = costs.macs(full) / max(rising.milliseconds(full), 1e-9)
 
     def price(spec: SubnetSpec) -> float:
+        """Return the price of a spec, in MACs."""
         return (1 - MACS_SHARE) * macs_per_ms * rising.milliseconds(spec) + MACS_SHARE * costs.macs(spec)
 
     return price

@@ -49,6 +49,7 @@ class Bottleneck(Kind):
         """Add what the adapter makes to the layer's output."""
 
         def add(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            """Return the layer's output plus what the bottleneck makes."""
             x = output if self.reads == 0 else arguments[0]
             if isinstance(layer, nn.Linear):
                 return output + F.linear(F.relu(F.linear(x, own["down"], own["bias"])), own["up"])

@@ -43,6 +43,7 @@ class Head(Kind):
         """Let the layer give the head's outputs in place of its own."""
 
         def answer(_layer: nn.Module, arguments: tuple[Any, ...], _output: Tensor) -> Tensor:
+            """Return logits (batch, ..., classes) of the head's own classes."""
             return F.linear(arguments[0], own["weight"], own["bias"])
 
         layer.register_forward_hook(answer)

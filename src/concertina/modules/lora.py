@@ -61,6 +61,7 @@ class Lora(Kind):
         scale = options["alpha"] / options["rank"]
 
         def add(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            """Return the layer's output plus what the thin matrices make of its input."""
             x = arguments[0]
             if isinstance(layer, nn.Embedding):
                 return output + scale * F.linear(F.embedding(x, own["A"].T), own["B"])

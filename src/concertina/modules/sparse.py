@@ -60,6 +60,7 @@ class Sparse(Kind):
         """Add what the difference makes of the layer's input to its output; gates are drawn where gradients flow."""
 
         def add(layer: Any, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            """Return the layer's output plus what the difference makes of its input."""
             training = own["gate"].requires_grad and torch.is_grad_enabled()
             gate = _drawn(own["gate"]) if training else _stretched(own["gate"].sigmoid())
             weight = own["difference"] * gate

@@ -33,6 +33,7 @@ def random_spec(
     """
 
     def draw() -> float:
+        """Return a number from 0 to 1."""
         return float(torch.rand((), generator=generator))
 
     width, depth = 0.1 + 0.9 * draw(), 0.2 + 0.8 * draw()

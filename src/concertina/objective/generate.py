@@ -54,6 +54,7 @@ def _reader(module: nn.Module) -> Callable[[Tensor], Tensor]:
     cache, num_read = make(), 0
 
     def read(text: Tensor) -> Tensor:
+        """Return logits (batch, vocabulary) after a text (batch, tokens), of which only what is new is read."""
         nonlocal num_read
         fresh, num_read = text[:, num_read:], text.shape[1]
         return _last(module(fresh, cache), fresh)

@@ -16,7 +16,8 @@ from concertina.types import Core, Graph, Point, Record
 
 class _Evidence(Protocol):
     @property
-    def provenance(self) -> Mapping[str, str]: ...
+    def provenance(self) -> Mapping[str, str]:
+        """Where the family comes from and how it was made."""
 
 
 class Reportable(Protocol):

@@ -67,6 +67,7 @@ def dumps(value: object, where: str) -> str:
     """
 
     def foreign(item: object) -> NoReturn:
+        """Refuse what JSON cannot hold."""
         strict.refuse(where, item, "text, numbers, true, false, null, lists and objects")
 
     try:

@@ -58,6 +58,7 @@ def parse(text: str, where: str) -> Any:
     _check_depth(text, where)
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return a table of which every key stands once."""
         table = dict(items)
         if len(table) != len(items):
             seen: set[str] = set()
@@ -66,13 +67,16 @@ def parse(text: str, where: str) -> Any:
         return table
 
     def whole(digits: str) -> int:
+        """Return an integer of not too many digits."""
         return int(digits) if len(digits) <= 20 else refuse(where, digits, "integers up to 2**53")
 
     def real(digits: str) -> float:
+        """Return a finite number."""
         value = float(digits) if len(digits) <= 64 else math.inf
         return value if math.isfinite(value) else refuse(where, digits, "finite numbers")
 
     def constant(word: str) -> float:
+        """Refuse NaN and infinity."""
         refuse(where, word, "finite numbers")
 
     try:

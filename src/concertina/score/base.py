@@ -185,6 +185,7 @@ def readings(module: nn.Module, graph: Graph) -> Iterator[dict[str, list[Reading
 
 def _note(found: list[Reading], member: Member, units: int) -> Any:
     def note(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Keep what a layer reads, and hand it an alias."""
         alias = arguments[0].view_as(arguments[0])
         found.append(Reading(layer, member, units, alias))
         return (alias, *arguments[1:])

@@ -83,6 +83,7 @@ def _making(module: nn.Module, graph: Graph) -> Iterator[list[tuple[tuple[str, s
 
 def _note(found: list[tuple[tuple[str, str], Tensor]], key: tuple[str, str]) -> Any:
     def note(layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the ratios (outputs,) of one call."""
         found.append((key, _ratio(layer, arguments[0], output)))
 
     return note

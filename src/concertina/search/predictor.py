@@ -110,6 +110,7 @@ def _hyperparameters(numbers: Tensor, targets: Tensor) -> Tensor:
     seen: list[tuple[float, Tensor]] = []
 
     def loss() -> Tensor:
+        """Return the negative log posterior of the current settings, a scalar."""
         optimizer.zero_grad()
         factor, weights = _solved(numbers, targets, logs)
         misfit = 0.5 * (targets @ weights[:, 0]) + factor.diagonal().log().sum()

@@ -219,6 +219,7 @@ def threads_agree(subject: Subject, axis: str) -> None:
     alone = [_run(view, inputs) for view in views]
 
     def work(index: int) -> bool:
+        """Return whether a view gives the same from this thread, again and again."""
         view = views[index % len(views)]
         return all(torch.equal(_run(view, inputs), alone[index % len(views)]) for _ in range(5))
 

@@ -168,6 +168,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
     before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, _frame: object) -> None:
+        """Note the first interruption; the second stops at once."""
         if caught:
             raise KeyboardInterrupt("stopped at once")
         caught.append(number)

@@ -87,6 +87,7 @@ def largest_smallest_random(points: Sequence[str], num_random: int = 2) -> Sampl
     between = list(points[1:-1])
 
     def sample(generator: torch.Generator) -> tuple[str, ...]:
+        """Return the largest, random ones and the smallest."""
         picks = torch.randperm(len(between), generator=generator)[:num_random].tolist()
         middle = [between[i] for i in sorted(picks, reverse=True)]
         return (points[-1], *middle, points[0]) if len(points) > 1 else (points[-1],)

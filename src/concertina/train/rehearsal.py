@@ -83,6 +83,7 @@ def rehearsed_order(
     seen = rehearsal.lessons(_samples_for(space, settings.epochs * len(data)))
 
     def turned(left: SubnetSpec) -> None:
+        """Rehearse again once half of what was there is gone."""
         if rehearsal.runs < rehearsals and takes_up(left) <= takes_up(space.full) / 2**rehearsal.runs:
             rehearsal.run(left)
 

@@ -156,6 +156,7 @@ def _counting(what: str) -> Iterator[None]:
     seen = 0
 
     def count(*_: object) -> None:
+        """Count a part, and stop at too many."""
         nonlocal seen
         if threading.get_ident() == thread:
             seen += 1

@@ -60,11 +60,13 @@ def is_signal(value: Any) -> bool:
 class _Carry(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, surrogate: Tensor, value: Tensor) -> Tensor:
+        """Return the value, and keep its ratio to the surrogate."""
         ctx.save_for_backward(torch.where(surrogate == 0, 0.0, value / surrogate))
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *coefficients: Tensor) -> tuple[Tensor, None]:
+        """Return coefficients times the ratio kept."""
         return coefficients[0] * ctx.saved_tensors[0], None
 
 
@@ -130,12 +132,15 @@ def layer(split: Split) -> Rule:
     def rule(
         call: Call, function: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any
     ) -> Tensor:
+        """Return a layer's output, its relevance split by the rule; shapes are the function's own."""
         outputs, inputs = (-1, *[1] * max(0, weight.dim() - 2)), (-1, *[1] * (weight.dim() - 1))
 
         def apply(values: Tensor, matrix: Tensor) -> Tensor:
+            """Return what the layer makes without its bias."""
             return function(values, matrix, None, *rest, **named)
 
         def fold(now: Call, scale: Tensor, shift: Tensor) -> Tensor:
+            """Return the output with a normalisation behind it taken into the weights."""
             now.inputs = [call.given[0].clone()]
             term = now.constant(shift if bias is None else bias * scale + shift, x)
             return split(now, apply, now.inputs[0], weight * scale.reshape(inputs), term.reshape(outputs))
