@@ -23,7 +23,7 @@ from concertina.errors import (
     StorageError,
     VersionError,
 )
-from concertina.family.modules import Module
+from concertina.family.modules import Module, moving
 from concertina.load import fingerprint
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, new_plug
@@ -125,16 +125,13 @@ def _plug(supernet: Supernet, index: int, told: Any, tensors: dict[str, Tensor])
 
 
 def _private(supernet: Supernet, tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Return the normalisation tensors of every point, taken out of `tensors`; none where the file has none."""
+    """Return the moving statistics of every point, taken out of `tensors`; none where the file has none."""
     if not any(key.startswith(PRIVATE) for key in tensors):
         return {}
     found: dict[str, dict[str, Tensor]] = {}
     for point in supernet.points:
-        own = supernet.private[point] or shared_statistics(supernet)
-        read = {key: _taken(tensors, f"{PRIVATE}{point}.{key}", tensor) for key, tensor in own.items()}
-        found[point] = {
-            key: torch.nn.Parameter(t) if isinstance(own[key], torch.nn.Parameter) else t for key, t in read.items()
-        }
+        own = moving(supernet.private[point] or shared_statistics(supernet))
+        found[point] = {key: _taken(tensors, f"{PRIVATE}{point}.{key}", tensor) for key, tensor in own.items()}
     return found
 
 

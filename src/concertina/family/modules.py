@@ -58,7 +58,7 @@ class Module:
     name: str
     plugs: tuple[Plug, ...]
     private: Mapping[str, Mapping[str, Tensor]]
-    """Point name -> normalisation tensors of the core with the module; empty where none has moving statistics."""
+    """Point name -> moving statistics of the core with the module; empty where no layer has any."""
     class_names: tuple[str, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
     """How it came about."""
@@ -194,7 +194,7 @@ def plugged_view(supernet: Supernet, point: str, modules: Sequence[Module], *, m
         if module.private and point not in module.private:
             there, do = ", ".join(module.private), "Train the module anew, now that the point is there."
             raise PointError(f"statistics of module {module.name!r}", asked=repr(point), allowed=there, do=do)
-        own = dict(module.private.get(point, own))
+        own = {**supernet.private[point], **module.private[point]} if module.private else own
     plugs = [plug for module in modules for plug in module.plugs]
     return with_plugs(supernet, supernet.points[point].spec, plugs, own, merged=merged)
 
@@ -229,14 +229,18 @@ def _without(plug: Plug, path: str) -> Plug:
 def _statistics(
     supernet: Supernet, task: Task, data: TensorData, plugs: Sequence[Plug]
 ) -> dict[str, dict[str, Tensor]]:
-    """Return the normalisation tensors of every point with the plugs; nothing where no layer has moving statistics."""
+    """Return the moving statistics of every point with the plugs; nothing where no layer has any."""
     if not any(isinstance(layer, MOVING_STATISTICS) for layer in supernet.module.modules()):
         return {}
     seen = calibration_batches(task, data)
+    found = {}
     with torch.no_grad():
-        return {
-            name: calibrate(
-                supernet, point.spec, supernet.private[name] or shared_statistics(supernet), task, seen, plugs
-            )
-            for name, point in supernet.points.items()
-        }
+        for name, point in supernet.points.items():
+            held = supernet.private[name] or shared_statistics(supernet)
+            found[name] = moving(calibrate(supernet, point.spec, held, task, seen, plugs))
+    return found
+
+
+def moving(private: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the statistics among the private tensors of a point; scales and shifts stay the point's own."""
+    return {name: tensor for name, tensor in private.items() if not isinstance(tensor, nn.Parameter)}
