@@ -21,6 +21,7 @@ READERS = {
     "audit": ["--data", "zoo:digits@test"],
     "specialize": ["--classes", "3,5", "-o", "out"],
     "bench": ["--quick"],
+    "adapt": ["--name", "new", "--data", "zoo:digits@train", "--epochs", "0.1"],
 }
 """Verbs that read a family file."""
 FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "0", "-o", "out"]
@@ -69,6 +70,24 @@ MISTAKES = [
         for more in (["--epochs", "nan"], ["--scores", "stored"], ["--criterion", "random"], ["--device", "tpu"])
     ),
     ["specialize", "{file}", "-o", "out", "--classes", "3,5", "--data", ""],
+    *(
+        ["adapt", "{file}", "--data", "zoo:digits@train", "--name", "new", *more]
+        for more in (
+            *(["--kind", kind] for kind in ("", "lorra")),
+            *(["--option", text] for text in ("rank", "rank=", "rank=many", "rank=0", "rank=1.5", "rnk=4", "rank=nan")),
+            *(["--epochs", text] for text in ("0", "-1", "nan")),
+            ["--layers", "nowhere"],
+            ["--batch-size", "1"],
+            ["--learning-rate", "0"],
+            ["--held", "nowhere.npz"],
+            ["-o", "nowhere/at/all"],
+            ["-o", "{file}", "--yes"],
+        )
+    ),
+    *(["adapt", "{file}", "--data", "zoo:digits@train", "--name", text] for text in ("", " ", "-x", "a,b", "__base__")),
+    ["adapt", "{file}", "--data", "", "--name", "new"],
+    *(["measure", "{file}", "--data", "zoo:digits@test", "--with", text] for text in ("new", ",", "-new", "auto")),
+    ["measure", "{file}", "--latency", "--with", "new"],
     ["audit", "{file}"],
     ["audit", "{file}", "--data", ""],
     *(["audit", "{file}", "--data", "zoo:digits@test", "--audits", text] for text in ("recal", ",")),

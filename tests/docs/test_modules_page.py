@@ -19,5 +19,8 @@ def test_the_page_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     family, held = names["family"], names["held"]
     assert {record.scope for record in names["records"]} == {"module parity"}
     assert names["odd"](held.inputs[:4]).shape == names["fast"](held.inputs[:4]).shape == (4, 2)
-    assert list(family.modules) == ["parity"]
-    assert not list(names["again"].modules)
+    assert list(family.modules) == ["dark", "parity"]
+    assert names["handle"].merged
+    assert names["small"].answer(held.inputs[:4], "parity").shape == (4, 2)
+    routed = family.route(-held.inputs)
+    assert routed.count("dark") > 0.8 * len(routed)

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from concertina.cli import (
+    adapt,
     audit,
     bench,
     demo,
@@ -34,7 +35,7 @@ from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, audit, search, specialize, extract, export, report, demo, bench, methods)
+VERBS = (inspect, fit, measure, audit, search, specialize, adapt, extract, export, report, demo, bench, methods)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 

@@ -109,6 +109,7 @@ def of_file(path: Path, points: Sequence[Point] | None = None) -> dict[str, Any]
             "core": manifest.core_fingerprint,
             **{f"made with {name}": value for name, value in manifest.provenance.items()},
             "points": told,
+            "modules": [{"module": name, "bytes": size} for name, size in artifact.modules.items()],
             "dims": [{"dim": dim.name, "choices": list(dim.choices)} for dim in manifest.dims],
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +28,10 @@ class Options(TextOptions, FamilyOptions):
     """Options of `concertina measure`."""
 
     data: Annotated[str | None, typer.Option(metavar="DATA", help="Data to measure quality on.")] = None
+    modules: Annotated[
+        str,
+        typer.Option("--with", metavar="LIST", help="Modules of the file to plug in (reviews,-gender), for quality."),
+    ] = ""
     points: Annotated[str, typer.Option(metavar="LIST", help="Points to show (p10,p50); all when left out.")] = ""
     latency: Annotated[bool, typer.Option("--latency", help="Measure latency on this machine too.")] = False
     batch: Annotated[int, typer.Option(min=1, help="Inputs in one call, for latency.")] = 1
@@ -56,11 +60,14 @@ def run(options: Options) -> None:
     if options.verbose:
         console.result(rows, table(TITLES, [[_cell(row, title) for title in TITLES] for row in rows]))
         return
+    from concertina.family.plugging import SCOPE
     from concertina.report import points_notes, points_table
 
     measured = {record.spec for record in records}
-    cells = points_table([point for point in family.points if point.spec.text in measured], records)
-    console.result(rows, table(*cells), *points_notes(records))
+    told = [replace(record, scope="") if record.scope.startswith(SCOPE) else record for record in records]
+    cells = points_table([point for point in family.points if point.spec.text in measured], told)
+    notes = [f"quality: with {options.modules}"] * bool(options.modules)
+    console.result(rows, table(*cells), *notes, *points_notes(records))
 
 
 def check(options: Options) -> Reach:
@@ -75,6 +82,8 @@ def check(options: Options) -> Reach:
     if options.data is not None:
         check_data(options.data)
         check_tokenizer(options)
+    elif options.modules:
+        raise InputError("--with", asked="without --data", allowed="together with it")
     reach = look(options.file, options.upto)
     check_points(names(options.points), [point.name for point in reach.here])
     if options.save and len(reach.here) < len(reach.stored):
@@ -104,6 +113,13 @@ def _check_runtime(options: Options) -> None:
 def _quality(family: Family, options: Options, progress: Report) -> list[Record]:
     if options.data is None:
         return []
+    if options.modules:
+        from concertina.family.composing import composition
+
+        chosen = composition(family.modules, options.modules)
+        own = next((module.class_names for module in chosen if module.heads), family.core.class_names)
+        data = opened(options.data, replace(family.core, class_names=own), options)
+        return family.measure_with(data, options.modules, points=names(options.points))
     data = opened(options.data, family.core, options)
     return family.measure(data, points=names(options.points), progress=progress)
 

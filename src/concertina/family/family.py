@@ -61,7 +61,7 @@ class Family(Published, Plugging):
         opened: Opened | None = None,
         task: Task | None = None,
     ) -> None:
-        Plugging.__init__(self)
+        Plugging.__init__(self, opened)
         self.core, self.supernet, self.graph = core, supernet, graph
         self.evidence = evidence or Evidence()
         self.task = task or task_for(core, supernet.space)
@@ -342,7 +342,7 @@ class Family(Published, Plugging):
         return exported_together(self, Path(folder), data, progress)
 
     def save(self, path: str | Path) -> WriteReport:
-        """Write the family to one file, whole or not at all; modules have files of their own (`save_module`).
+        """Write the family with its modules to one file, whole or not at all.
 
         Raises:
             StorageError: The disk refuses; what was there before is untouched.
@@ -351,16 +351,7 @@ class Family(Published, Plugging):
         """
         if not self.complete:
             raise PointError("only a part of this family is here", do="Call grow() first.")
-        self._tell_of_modules()
-        return save_family(
-            Path(path),
-            self.core,
-            self.supernet,
-            self.evidence.records,
-            core_predictions=self.evidence.core_predictions,
-            provenance=self.evidence.provenance,
-            class_scores=self.evidence.class_scores,
-        )
+        return save_family(Path(path), self.core, self.supernet, self.evidence, self._modules_as_bytes())
 
     def grow(self, upto: str | float | None = None) -> Points:
         """Read more of the file this family was opened from; views handed out before stay valid.
@@ -378,6 +369,7 @@ class Family(Published, Plugging):
         if self._opened is None:
             raise PointError("this family was not opened from a file", do="All of its points are here already.")
         self._opened.grow(self.supernet, upto)
+        self.modules.read_again()
         return self.points
 
     @property

@@ -1,54 +1,25 @@
-"""Modules of a family: trained on a domain's data, kept by name, plugged into any of its sizes."""
+"""Modules of a family: what each is, their names, and how they are plugged into an operating point."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
-from concertina.analyse.class_head import class_layer
 from concertina.errors import InputError, PointError, UnknownNameError, did_you_mean, some
-from concertina.family.evidence import Measurable
-from concertina.family.given import taken
-from concertina.family.options import train_settings
-from concertina.family.samples import calibration_batches
-from concertina.load.data import TensorData, batches
-from concertina.measure.quality import evaluate
+from concertina.family.routing import Gaussian
 from concertina.nest import Supernet
-from concertina.nest.plugged import Plug, new_plug, with_plugs
-from concertina.objective.base import TASKS, Task
-from concertina.train import Reporter, TrainSettings
-from concertina.train.calibrate import MOVING_STATISTICS, calibrate, shared_statistics
-from concertina.train.plugging import train_plugs
-from concertina.types import Core, Record
-from concertina.types.network import UNFIT
+from concertina.nest.plugged import Plug, with_plugs
 
-HEAD = "head"
-BATCH = 128
 LONGEST_NAME = 100
-USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-3, "weight_decay": 0.01}
-"""How a module is trained unless said."""
-
-
-class AdaptOptions(TypedDict, total=False):
-    """Options of `Family.adapt`."""
-
-    kind: str
-    """Kind of module: "lora" (the default), "affine", "sparse", "adapter", "adapter-parallel", or "head" alone."""
-    layers: Sequence[str]
-    """Parts of paths of the layers it is put on; all that suit unless said."""
-    options: Mapping[str, Any]
-    """Options of the kind, such as {"rank": 4}."""
-    epochs: float
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    progress: Reporter | None
-    """Told now and then where the work stands."""
+HEAD = "head"
+"""The kind of module that has answers of its own."""
+BASE, AUTO = "__base__", "auto"
+"""In the place of a module's name: none; and whichever the router chooses."""
+OFF = "-"
+"""Before the name of a module that takes an attribute out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,33 +33,56 @@ class Module:
     class_names: tuple[str, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
     """How it came about."""
+    removes: str = ""
+    """The attribute that it takes out; empty for a domain."""
+    router: Gaussian | None = None
+    """What the core's features of its domain look like; None where that was not learnt."""
+
+    @property
+    def heads(self) -> set[str]:
+        """Paths of the layers in whose place it answers."""
+        return {path for plug in self.plugs if plug.kind == HEAD for path in plug.places}
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its tensors, statistics of every point included."""
+        """Bytes of all its tensors, statistics of every point and what the router knows included."""
         held = [t for plug in self.plugs for t in plug.tensors.values()]
         held += [t for tensors in self.private.values() for t in tensors.values()]
+        held += self.router.tensors.values() if self.router else ()
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     def __repr__(self) -> str:
-        kinds = " + ".join(plug.kind for plug in self.plugs)
+        kinds = " + ".join(plug.kind for plug in self.plugs) or "nothing"
         return f"Module({self.name!r}, {kinds}, {self.size_bytes:,} bytes)"
 
 
 class Modules(Mapping[str, Module]):
-    """The modules of a family by name, in the order in which they came."""
+    """The modules of a family by name, in the order in which they came; one in the file is read when it is asked for.
 
-    def __init__(self) -> None:
-        self._held: dict[str, Module] = {}
+    Args:
+        stored: Names of the modules in the family's file.
+        read: Returns one of these.
+    """
+
+    def __init__(self, stored: Iterable[str] = (), read: Callable[[str], Module] | None = None) -> None:
+        self._held: dict[str, Module | None] = dict.fromkeys(stored)
+        self._stored, self._read = set(self._held), read
+        self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Module:
-        if name not in self._held:
-            allowed, do = some(self._held) or "none is there yet", did_you_mean(name, self._held)
-            raise UnknownNameError("unknown module", asked=repr(name), allowed=allowed, do=do)
-        return self._held[name]
+        with self._lock:
+            if name not in self._held:
+                allowed, do = some(self._held) or "none is there yet", did_you_mean(name, self._held)
+                raise UnknownNameError("unknown module", asked=repr(name), allowed=allowed, do=do)
+            found = self._held[name]
+            if found is None:
+                if self._read is None:
+                    raise UnknownNameError("unknown module", asked=repr(name), allowed="none can be read")
+                found = self._held[name] = self._read(name)
+            return found
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(tuple(self._held))
 
     def __len__(self) -> int:
         return len(self._held)
@@ -97,7 +91,13 @@ class Modules(Mapping[str, Module]):
         return name in self._held
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self._held.values())) or "no modules"
+        told = [repr(held) if held else f"Module({name!r}, in the file)" for name, held in self._held.items()]
+        return "\n".join(told) or "no modules"
+
+    @property
+    def here(self) -> tuple[Module, ...]:
+        """Those that are in memory."""
+        return tuple(module for module in self._held.values() if module is not None)
 
     def check_new(self, name: object) -> None:
         """Refuse what is no name, or is taken.
@@ -105,8 +105,10 @@ class Modules(Mapping[str, Module]):
         Raises:
             InputError: The text says which.
         """
-        if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or UNFIT.search(name):
-            raise InputError("name of a module", asked=repr(name), allowed=f"a text of 1 to {LONGEST_NAME} characters")
+        fits = isinstance(name, str) and name.isprintable() and name == name.strip() and 0 < len(name) <= LONGEST_NAME
+        if not fits or not isinstance(name, str) or "," in name or name.startswith(OFF) or name in (BASE, AUTO):
+            allowed = f"1 to {LONGEST_NAME} characters, no comma, no {OFF!r} in front, not {BASE!r} or {AUTO!r}"
+            raise InputError("name of a module", asked=repr(name), allowed=allowed)
         if name in self._held:
             do = "Delete it first, or choose another name."
             raise InputError("name of a module", asked=repr(name), allowed="a new one", do=do)
@@ -126,55 +128,16 @@ class Modules(Mapping[str, Module]):
         Raises:
             UnknownNameError: There is none of that name.
         """
-        del self._held[self[name].name]
+        if name not in self._held:
+            _ = self[name]
+        with self._lock:
+            self._held.pop(name, None)
+            self._stored.discard(name)
 
-
-def adapted(
-    family: Measurable, name: str, source: Any, *, kind: str = "lora", layers: Sequence[str] = (), **options: Any
-) -> Module:
-    """Return a module trained on a domain's data, for all operating points; see `Family.adapt`.
-
-    Raises:
-        InputError: The name is no name, or an option is wrong.
-        UnknownNameError: No such kind.
-        DataError: The data does not fit the network.
-    """
-    progress, given = options.pop("progress", None), options.pop("options", {})
-    settings = _settings(options)
-    supernet, core = family.supernet, family.core
-    data = _domain(source, core, family.task)
-    task = _task(core, data)
-    plugs = [] if kind == HEAD else [new_plug(supernet, kind, layers=layers, seed=settings.seed, options=given)]
-    if kind == HEAD or task.class_names != core.class_names:
-        path = class_layer(core, supernet.module.eval(), len(core.class_names))
-        plugs = [_without(plug, path) for plug in plugs]
-        plugs.append(new_plug(supernet, HEAD, layers=[path], options={"classes": len(task.class_names)}))
-    trained = train_plugs(supernet, plugs, task, data, settings, progress)
-    facts = {
-        "training data": f"{data.label}; fingerprint {data.fingerprint}",
-        "steps": str(trained.steps),
-        "training MACs": str(trained.macs_spent),
-        "seed": str(settings.seed),
-    }
-    private = _statistics(supernet, task, data, trained.plugs)
-    return Module(name, trained.plugs, private, task.class_names, facts)
-
-
-def _settings(options: Mapping[str, Any]) -> TrainSettings:
-    """Return training settings.
-
-    Raises:
-        InputError: There is no such option, or a value is out of range.
-    """
-    known = [*AdaptOptions.__annotations__]
-    for name in options:
-        if name not in known:
-            do = did_you_mean(name, known)
-            raise InputError("unknown option", asked=repr(name), allowed=", ".join(known), do=do)
-    chosen: Any = {**USUAL, **options}
-    if chosen["epochs"] == 0:
-        raise InputError("option epochs", asked="0", allowed="above 0", do="A module without training changes nothing.")
-    return train_settings(chosen)
+    def read_again(self) -> None:
+        """Let the modules of the file be read anew when they are asked for: there are more points now."""
+        with self._lock:
+            self._held |= dict.fromkeys(self._stored)
 
 
 def plugged_view(supernet: Supernet, point: str, modules: Sequence[Module], *, merged: bool = False) -> nn.Module:
@@ -197,50 +160,3 @@ def plugged_view(supernet: Supernet, point: str, modules: Sequence[Module], *, m
         own = {**supernet.private[point], **module.private[point]} if module.private else own
     plugs = [plug for module in modules for plug in module.plugs]
     return with_plugs(supernet, supernet.points[point].spec, plugs, own, merged=merged)
-
-
-def measured(family: Measurable, module: Module, source: Any) -> list[Record]:
-    """Return the figures of every point with a module, on held-out data of its domain."""
-    data = _domain(source, family.core, family.task)
-    task, found = _task(family.core, data), []
-    for name, point in family.supernet.points.items():
-        subnet = plugged_view(family.supernet, name, [module])
-        quality = evaluate(subnet, task, batches(data, BATCH), spec=point.spec.text, data=data.fingerprint)
-        found += [replace(r, scope=f"module {module.name}") for r in quality.records if r.metric == task.metric.name]
-    return found
-
-
-def _domain(source: Any, core: Core, task: Task) -> TensorData:
-    """Return a domain's data; its classes are its own where it names them."""
-    names = tuple(getattr(source, "class_names", ()) or core.class_names)
-    return taken(source, replace(core, class_names=names), TASKS.get(task.name)(names, core.preprocess))  # type: ignore[call-arg]
-
-
-def _task(core: Core, data: TensorData) -> Task:
-    names = tuple(data.class_names or core.class_names)
-    return TASKS.get(core.task)(names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
-
-
-def _without(plug: Plug, path: str) -> Plug:
-    """Return a plug that leaves one layer alone."""
-    return replace(plug, places={place: own for place, own in plug.places.items() if place != path})
-
-
-def _statistics(
-    supernet: Supernet, task: Task, data: TensorData, plugs: Sequence[Plug]
-) -> dict[str, dict[str, Tensor]]:
-    """Return the moving statistics of every point with the plugs; nothing where no layer has any."""
-    if not any(isinstance(layer, MOVING_STATISTICS) for layer in supernet.module.modules()):
-        return {}
-    seen = calibration_batches(task, data)
-    found = {}
-    with torch.no_grad():
-        for name, point in supernet.points.items():
-            held = supernet.private[name] or shared_statistics(supernet)
-            found[name] = moving(calibrate(supernet, point.spec, held, task, seen, plugs))
-    return found
-
-
-def moving(private: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the statistics among the private tensors of a point; scales and shifts stay the point's own."""
-    return {name: tensor for name, tensor in private.items() if not isinstance(tensor, nn.Parameter)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from concertina.analyse.rewriting import put_rewritten
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
 from concertina.family.class_scores import to_table
+from concertina.family.evidence import Evidence
 from concertina.family.sound import check_sound
 from concertina.load.core import own_copy, refuse_class
 from concertina.load.hub import MAX_VALUES, is_library, library_of
@@ -26,7 +27,7 @@ from concertina.load.zoo import ZOO
 from concertina.measure.cost import CostModel
 from concertina.nest import Supernet, named_tensors
 from concertina.save import Architecture, Artifact, Content, Manifest, TensorInfo, WriteReport, write_artifact
-from concertina.types import ClassScores, Core, GrowthOrder, Point, Record, SizeAttribute, SubnetSpec
+from concertina.types import Core, GrowthOrder, Point, SizeAttribute, SubnetSpec
 
 DTYPES = {
     torch.float64: "F64",
@@ -45,14 +46,7 @@ TORCH = {text: dtype for dtype, text in DTYPES.items()}
 
 
 def save_family(
-    path: Path,
-    core: Core,
-    supernet: Supernet,
-    records: Sequence[Record],
-    *,
-    core_predictions: Sequence[int],
-    provenance: Mapping[str, str],
-    class_scores: ClassScores | None = None,
+    path: Path, core: Core, supernet: Supernet, evidence: Evidence, modules: Mapping[str, bytes] | None = None
 ) -> WriteReport:
     """Write a family to one file, whole or not at all.
 
@@ -80,18 +74,19 @@ def save_family(
         augment=core.augment,
         licence=core.licence,
         core_fingerprint=core.fingerprint,
-        provenance=dict(provenance),
+        provenance=dict(evidence.provenance),
     )
     tables: dict[str, object] = {
-        "records": list(records),
+        "records": list(evidence.records),
         "permutations": {name: order.to(torch.int32).numpy() for name, order in supernet.permutations.items()},
     }
-    if core_predictions:
-        tables["core_predictions"] = np.asarray(core_predictions, dtype=_smallest(max(core_predictions)))
-    if class_scores is not None:
-        tables["class_scores"] = to_table(class_scores)
+    if evidence.core_predictions:
+        largest = max(evidence.core_predictions)
+        tables["core_predictions"] = np.asarray(evidence.core_predictions, dtype=_smallest(largest))
+    if evidence.class_scores is not None:
+        tables["class_scores"] = to_table(evidence.class_scores)
     private = {name: {key: _to_array(t) for key, t in held.items()} for name, held in supernet.private.items() if held}
-    return write_artifact(path, manifest, {name: _to_array(t) for name, t in tensors.items()}, private, tables)
+    return write_artifact(path, manifest, {name: _to_array(t) for name, t in tensors.items()}, private, tables, modules)
 
 
 @dataclass(eq=False)

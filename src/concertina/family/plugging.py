@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
-from concertina.errors import PointError, some
+from concertina.errors import DataError, InputError, PointError
+from concertina.family.adapting import AdaptOptions, adapted, looks_of, measured
+from concertina.family.answering import Answers, answered, check_inputs, wishes
+from concertina.family.composing import composition
 from concertina.family.dial import point_called
-from concertina.family.module_files import read_module, save_module
-from concertina.family.modules import AdaptOptions, Module, Modules, adapted, measured, plugged_view
+from concertina.family.given import filled, taken
+from concertina.family.handle import Handle
+from concertina.family.module_files import module_bytes, module_within, read_module, save_module
+from concertina.family.modules import AUTO, BASE, Module, Modules, plugged_view
+from concertina.family.persist import Opened
+from concertina.family.routing import Features, choose
 from concertina.nest import Supernet
 from concertina.types import Record
 
-log = logging.getLogger("concertina")
+SCOPE = "module "
+"""Before the names of modules in the scope of Records."""
 
 if TYPE_CHECKING:
     from concertina.family.evidence import Measurable
@@ -30,10 +37,14 @@ class Plugging:
     supernet: Supernet
     _lock: threading.Lock
 
-    def __init__(self) -> None:
-        self.modules = Modules()
+    def __init__(self, opened: Opened | None) -> None:
+        stored = tuple(opened.artifact.modules) if opened is not None else ()
+        self.modules = Modules((name for name in stored if name != BASE), self._module_of_file)
         """The modules by name; `add` and `delete` them there."""
         self._plugged: dict[tuple[str, tuple[Module, ...], bool], nn.Module] = {}
+        self._base: Module | None = None
+        self._base_stored = BASE in stored
+        self._features: tuple[str, Features] | None = None
 
     def adapt(self: Any, name: str, data: Any, validation: Any = None, **options: Unpack[AdaptOptions]) -> list[Record]:
         """Train a module on a domain's data, for every size of the family at once, and take it in under a name.
@@ -66,9 +77,27 @@ class Plugging:
         if not self.complete:
             raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
         module = adapted(family, name, data, **options)
-        found = [] if validation is None else measured(family, module, validation)
+        found = [] if validation is None else measured(family, [module], validation, scope=f"{SCOPE}{name}")
         self.modules.add(module)
         family.add_records(found)
+        return found
+
+    def measure_with(self: Any, data: Any, modules: str | Sequence[str], *, points: Sequence[str] = ()) -> list[Record]:
+        """Measure points with modules plugged in on labelled data, keep the Records and return them.
+
+        Args:
+            data: Held-out data of the modules' domain, as `fit` takes it.
+            modules: Their names, as for `with_modules`.
+            points: Names of the points; all unless said.
+
+        Raises:
+            UnknownNameError, InputError, PointError: As `with_modules`.
+            DataError: The data does not fit the network, or is labelled by other classes.
+        """
+        chosen = composition(self.modules, modules)
+        scope = SCOPE + ",".join(module.name for module in chosen) if chosen else ""
+        found = measured(self, chosen, data, points, scope)
+        self.add_records(found)
         return found
 
     def with_modules(self: Any, point: str, modules: str | Sequence[str], *, merged: bool = False) -> nn.Module:
@@ -81,28 +110,119 @@ class Plugging:
 
         Args:
             point: Name of the point.
-            modules: Name of a module, or several, plugged in one after the other.
+            modules: Name of a module, or several ("reviews,-gender", or a list), plugged in one after the other; a "-"
+                stands before those that take an attribute out, "__base__" is none.
             merged: Whether to merge what can be merged; kinds that add computation stay attached.
 
         Raises:
             UnknownNameError: There is no such module.
+            InputError: They cannot go together.
             PointError: There is no such point, or a module with statistics was trained before it was there.
         """
-        names = (modules,) if isinstance(modules, str) else tuple(modules)
-        chosen = tuple(self.modules[name] for name in names)
+        chosen = composition(self.modules, modules)
         called = point_called(self.points, point).name
+        if not chosen:
+            return self.view(called)
         key = (called, chosen, merged)
         with self._lock:
             if key not in self._plugged:
-                there = set(self.modules.values())
+                there = set(self.modules.here)
                 self._plugged = {held: view for held, view in self._plugged.items() if there.issuperset(held[1])}
                 self._plugged[key] = plugged_view(self.supernet, called, chosen, merged=merged)
             return self._plugged[key]
 
-    def _tell_of_modules(self) -> None:
-        """Warn that a family's file does not hold its modules."""
-        if self.modules:
-            log.warning("not in this file: modules %s; call save_module for each", some(self.modules))
+    def plugged(self: Any, point: str) -> Handle:
+        """Return a handle on an operating point with the verbs users know: set, disable, merge, unmerge.
+
+        Raises:
+            PointError: There is no such point.
+        """
+        return Handle(self, point_called(self.points, point).name)
+
+    def answer(
+        self: Any, inputs: Tensor | Sequence[Tensor], modules: str | Sequence[Any] = BASE, *, point: str = ""
+    ) -> Answers:
+        """Return the answers to a batch, every sample with modules of its own.
+
+        Args:
+            inputs: The network's inputs, prepared: one tensor, or one for each input; samples along the first side.
+            modules: One composition for all ("reviews"), or a list with one for each sample ("__base__" for none), or
+                "auto": the router chooses for each, and where none suits, the plain point answers.
+            point: Name of the operating point; the largest unless said.
+
+        Returns:
+            (batch, ...), equal to one sample at a time to 1e-4; a list of tensors where samples have heads of different
+            sizes.
+
+        Raises:
+            UnknownNameError: There is no such module.
+            InputError: Modules cannot go together, or there is not one composition for each sample.
+            PointError: There is no such point.
+        """
+        given = check_inputs(inputs, self.core.example_inputs)
+        called = point_called(self.points, point).name if point else self.points[-1].name
+        each = self.route(given) if modules == AUTO else wishes(modules, len(given[0]))
+        return answered(given, [name or BASE for name in each], lambda names: self.with_modules(called, names))
+
+    def route(self: Any, inputs: Tensor | Sequence[Tensor]) -> list[str | None]:
+        """Return for each input the name of the module whose domain it belongs to, None where it belongs to none.
+
+        It takes one pass of the smallest operating point.
+
+        Args:
+            inputs: The network's inputs, prepared; samples along the first side.
+
+        Returns:
+            Names; "__base__" for the core's own domain, once `route_base` has learnt it.
+
+        Raises:
+            InputError: No module knows what its domain looks like, or they know it of different points.
+        """
+        given = check_inputs(inputs, self.core.example_inputs)
+        known = {name: module.router for name, module in self.modules.items() if module.router}
+        if self._base is None and self._base_stored:
+            self._base = self._module_of_file(BASE)
+        if self._base is not None and self._base.router:
+            known[BASE] = self._base.router
+        points = sorted({each.point for each in known.values()})
+        if len(points) != 1:
+            asked = f"domains known at {', '.join(points)}" if points else "no domain that is known"
+            raise InputError("router", asked=asked, allowed="modules adapted on 50 samples or more, at one point")
+        at = point_called(self.points, points[0]).name
+        if self._features is None or self._features[0] != at:
+            self._features = at, Features(self.core, self.supernet, at)
+        return choose(known, self._features[1](given))
+
+    def route_base(self: Any, data: Any) -> None:
+        """Let the router know what the core's own domain looks like, so that it can tell it from the modules'.
+
+        Args:
+            data: 50 samples of it or more, with or without labels.
+
+        Raises:
+            DataError: The data does not fit the network, or is too small.
+        """
+        known = next((module.router.point for module in self.modules.values() if module.router), "")
+        held = filled(taken(data, self.core, self.task, labels=False), self.core, self.task)
+        found = looks_of(self, self.task, held, known)
+        if found is None:
+            raise DataError("data of the core's own domain", asked=f"{len(held)} samples", allowed="50 or more")
+        self._base = Module(BASE, (), {}, self.core.class_names, router=found)
+
+    def _module_of_file(self: Any, name: str) -> Module:
+        """Return a module that lies in the family's file."""
+        opened: Opened = self._opened
+        if not (opened.complete or opened.reserve):
+            do = "Open the file with reserve=True, or call grow()."
+            raise PointError(f"module {name!r}", asked="in a family without room for its whole size", do=do)
+        unread = [point.name for point in opened.unread(self.supernet)]
+        return module_within(self.supernet, opened.artifact.module(name), name, unread)
+
+    def _modules_as_bytes(self: Any) -> dict[str, bytes]:
+        if self._base is None and self._base_stored:
+            self._base = self._module_of_file(BASE)
+        held = {name: module_bytes(self.supernet, module) for name, module in self.modules.items()}
+        return held | ({BASE: module_bytes(self.supernet, self._base)} if self._base else {})
 
     def save_module(self, name: str, path: str | Path) -> None:
         """Write a module to a file of its own: safetensors, whole or not at all.

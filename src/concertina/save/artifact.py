@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from concertina.errors import FormatError, LayoutError, StorageError
+from concertina.errors import FormatError, LayoutError, StorageError, UnknownNameError
 from concertina.save.codec import from_json
 from concertina.save.format import Blob, read_blob, read_header
 from concertina.save.layout import from_bytes
@@ -94,7 +94,7 @@ class Artifact:
             header = read_header(source, sha256=sha256)
             self.manifest: Manifest = from_json(header.manifest)
             self._parts = parts(self.manifest)
-            self._tables = check_blobs(header.blobs, self._parts)
+            self._behind = check_blobs(header.blobs, self._parts)
             if source.size > header.file_size:
                 extra = source.size - header.file_size
                 raise LayoutError("end of file", asked=f"{extra} bytes after the last blob", allowed="none")
@@ -193,11 +193,34 @@ class Artifact:
             FormatError: The tables are not what was written, or not what the format says.
         """
         with self._scene():
-            if self._tables is None:
+            if self._behind.tables is None:
                 return {}
             if not self.complete:
                 raise truncated(self._parts, self._present(), "the tables")
-            return unpack(self._blob(self._tables))
+            return unpack(self._blob(self._behind.tables))
+
+    @property
+    def modules(self) -> Mapping[str, int]:
+        """Name of a module in the file -> its bytes, in file order."""
+        return {name: blob.size for name, blob in self._behind.modules.items()}
+
+    def module(self, name: str) -> bytes:
+        """Read one module, and nothing else.
+
+        Args:
+            name: One of `modules`.
+
+        Raises:
+            UnknownNameError: There is no such module.
+            TruncatedError: The file ends before.
+            HashError: The bytes are not those that were written.
+        """
+        with self._scene():
+            if name not in self._behind.modules:
+                raise UnknownNameError(
+                    "module of the file", asked=repr(name), allowed=", ".join(self._behind.modules) or "none is there"
+                )
+            return self._blob(self._behind.modules[name])
 
     def close(self) -> None:
         """Close the file, if it was opened by path; arrays that were read stay valid."""

@@ -1,13 +1,14 @@
 """Which blobs a family's file has, in which order, and what each holds.
 
 Stage 0, private tensors of its points, stage 1, ...: a stage for every position that a point stands at, and one
-up to the full network. An extra point follows the first stage that covers its spec.
+up to the full network. An extra point follows the first stage that covers its spec. Behind the core come the modules
+that plug into it, a blob for each, and the tables.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from concertina.errors import LayoutError, ShapeError
@@ -17,6 +18,8 @@ from concertina.types import Point, SubnetSpec
 
 TABLES = "tables"
 """Name of the last, optional blob."""
+MODULE = "module."
+"""How the names of modules' blobs begin."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,27 @@ def _needs(point: Point, manifest: Manifest) -> int:
     return position
 
 
-def check_blobs(blobs: Sequence[Blob], planned: Sequence[Part]) -> Blob | None:
-    """Raise unless the blobs are exactly those planned, tables aside; return the tables' blob if there is one.
+@dataclass(frozen=True)
+class Behind:
+    """The blobs behind the core."""
+
+    modules: Mapping[str, Blob]
+    """Name of a module -> its blob, in file order."""
+    tables: Blob | None
+    """That of the tables, if there is one."""
+
+
+def check_blobs(blobs: Sequence[Blob], planned: Sequence[Part]) -> Behind:
+    """Raise unless the blobs are exactly those planned, then modules, then tables; return what is behind the core.
 
     Raises:
         LayoutError: A blob is missing, too many, or out of order.
         ShapeError: A blob has another length than the manifest's tensors say.
     """
     names = [blob.name for blob in blobs]
-    has_tables = TABLES in names
-    expected = [part.name for part in planned] + [TABLES] * has_tables
+    core, has_tables = len(planned), names[-1:] == [TABLES]
+    modules = {blob.name.removeprefix(MODULE): blob for blob in blobs[core:] if blob.name.startswith(MODULE)}
+    expected = [*(part.name for part in planned), *(MODULE + name for name in modules), *[TABLES] * has_tables]
     if names != expected:
         shorter = min(len(names), len(expected))
         at = next((i for i in range(shorter) if names[i] != expected[i]), shorter)
@@ -93,4 +107,4 @@ def check_blobs(blobs: Sequence[Blob], planned: Sequence[Part]) -> Blob | None:
     for blob, part in zip(blobs, planned, strict=False):
         if blob.size != part.size:
             raise ShapeError(f"blob {blob.name!r}", asked=f"{blob.size} bytes", allowed=f"{part.size} by the manifest")
-    return blobs[-1] if has_tables else None
+    return Behind(modules, blobs[-1] if has_tables else None)

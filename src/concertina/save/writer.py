@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from concertina.errors import HeaderError, ShapeError
+from concertina.save import strict
 from concertina.save.atomic import replacing
 from concertina.save.codec import to_json
 from concertina.save.format import build_header, header_hash
 from concertina.save.manifest import Manifest
-from concertina.save.plan import TABLES, Part, parts
+from concertina.save.plan import MODULE, TABLES, Part, parts
 from concertina.save.tables import pack
 from concertina.save.tensors import Array, TensorInfo, by_item_size, dtype_text
 
@@ -32,6 +33,8 @@ class WriteReport:
     """Bytes of every stage, in order."""
     private_bytes: Mapping[str, int]
     """Point name -> bytes of its private tensors, for the points that have some."""
+    module_bytes: Mapping[str, int]
+    """Name of a module -> its bytes."""
     tables_bytes: int
     """Bytes of the tables as they lie in the file; 0 for none."""
     sha256: str
@@ -44,6 +47,7 @@ def write_artifact(
     tensors: Mapping[str, Array],
     private: Mapping[str, Mapping[str, Array]],
     tables: Mapping[str, object] | None = None,
+    modules: Mapping[str, bytes] | None = None,
 ) -> WriteReport:
     """Write a family as one file, in one step: an old file of this name is replaced whole or stays as it is.
 
@@ -53,6 +57,7 @@ def write_artifact(
         tensors: Every tensor of the manifest at full size, already permuted; BF16 as uint16.
         private: Point name -> tensor name -> array in the point's own shape.
         tables: Name -> data for the last stage: lists of `Record`, arrays, bytes, plain JSON data.
+        modules: Name -> bytes of a module's own file; each is a stage by itself, between the core and the tables.
 
     Returns:
         The sizes of all parts, and the header's hash.
@@ -63,13 +68,16 @@ def write_artifact(
     """
     manifest = replace(manifest, private=_describe(manifest, private))
     _check_arrays(manifest.tensors, tensors, "tensors")
-    planned, text, packed = parts(manifest), to_json(manifest), pack(tables) if tables else b""
-    sizes = [(part.name, part.size) for part in planned] + [(TABLES, len(packed))] * bool(packed)
+    planned, text = parts(manifest), to_json(manifest)
+    behind = {MODULE + strict.name(name, "name of a module"): data for name, data in (modules or {}).items()}
+    if packed := pack(tables) if tables else b"":
+        behind[TABLES] = packed
+    sizes = [(part.name, part.size) for part in planned] + [(name, len(data)) for name, data in behind.items()]
     header = build_header(text, sizes, {})
     hashes: dict[str, str] = {}
     with replacing(path) as file:
         file.write(header)
-        for name, data in _blobs(planned, manifest, tensors, private, packed):
+        for name, data in _blobs(planned, manifest, tensors, private, behind):
             hashes[name] = hashlib.sha256(data).hexdigest()
             file.write(data)
         header = build_header(text, sizes, hashes)
@@ -80,6 +88,7 @@ def write_artifact(
         header_bytes=len(header),
         stage_bytes=tuple(part.size for part in planned if part.point is None),
         private_bytes={part.point.name: part.size for part in planned if part.point is not None},
+        module_bytes={name: len(data) for name, data in (modules or {}).items()},
         tables_bytes=len(packed),
         sha256=header_hash(header),
     )
@@ -90,7 +99,7 @@ def _blobs(
     manifest: Manifest,
     tensors: Mapping[str, Array],
     private: Mapping[str, Mapping[str, Array]],
-    packed: bytes,
+    behind: Mapping[str, bytes],
 ) -> Iterator[tuple[str, bytes]]:
     """Give (name, bytes) of every blob in file order; one stage at a time is held in memory."""
     for part in planned:
@@ -99,8 +108,7 @@ def _blobs(
         else:
             infos = by_item_size(manifest.private[part.point.name])
             yield part.name, b"".join(private[part.point.name][info.name].tobytes() for info in infos)
-    if packed:
-        yield TABLES, packed
+    yield from behind.items()
 
 
 def _describe(manifest: Manifest, private: Mapping[str, Mapping[str, Array]]) -> dict[str, tuple[TensorInfo, ...]]:

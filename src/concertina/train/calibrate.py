@@ -75,3 +75,8 @@ def shared_statistics(supernet: Supernet) -> dict[str, Tensor]:
     names = norm_tensors(supernet.module)
     tensors = dict(supernet.module.named_parameters()) | dict(supernet.module.named_buffers())
     return {name: tensors[name] for name in names}
+
+
+def moving(private: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the statistics among the private tensors of a point, without its scales and shifts."""
+    return {name: tensor for name, tensor in private.items() if not isinstance(tensor, nn.Parameter)}

@@ -1,0 +1,188 @@
+"""Adaptation: a module is trained on a domain's data, for every size of a family at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+
+from concertina.analyse.class_head import class_layer
+from concertina.errors import DataError, InputError, did_you_mean, some
+from concertina.family.dial import point_called
+from concertina.family.evidence import Measurable
+from concertina.family.given import taken
+from concertina.family.modules import HEAD, Module, plugged_view
+from concertina.family.options import train_settings
+from concertina.family.routing import FEWEST, Features, Gaussian, gaussian
+from concertina.family.samples import calibration_batches
+from concertina.load.data import TensorData, batches
+from concertina.measure.quality import evaluate
+from concertina.modules import KINDS, checked_options
+from concertina.nest import Supernet
+from concertina.nest.plugged import Plug, new_plug
+from concertina.objective.base import TASKS, Task
+from concertina.train import Reporter, TrainSettings
+from concertina.train.calibrate import MOVING_STATISTICS, calibrate, moving, shared_statistics
+from concertina.train.plugging import train_plugs
+from concertina.types import Core, Record
+
+BATCH = 128
+USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-3, "weight_decay": 0.01}
+"""How a module is trained unless said."""
+
+
+class AdaptOptions(TypedDict, total=False):
+    """Options of `Family.adapt`."""
+
+    kind: str
+    """Kind of module: "lora" (the default), "affine", "sparse", "adapter", "adapter-parallel", or "head" alone."""
+    layers: Sequence[str]
+    """Parts of paths of the layers it is put on; all that suit unless said."""
+    options: Mapping[str, Any]
+    """Options of the kind, such as {"rank": 4}."""
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+    progress: Reporter | None
+    """Told now and then where the work stands."""
+
+
+def adapted(
+    family: Measurable, name: str, source: Any, *, kind: str = "lora", layers: Sequence[str] = (), **options: Any
+) -> Module:
+    """Return a module trained on a domain's data, for all operating points; see `Family.adapt`.
+
+    Raises:
+        InputError: The name is no name, or an option is wrong.
+        UnknownNameError: No such kind.
+        DataError: The data does not fit the network.
+    """
+    progress, given = options.pop("progress", None), options.pop("options", {})
+    settings = _settings(options)
+    supernet, core = family.supernet, family.core
+    data = _domain(source, core, family.task)
+    task = _task(core, data)
+    plugs = [] if kind == HEAD else [new_plug(supernet, kind, layers=layers, seed=settings.seed, options=given)]
+    if kind == HEAD or task.class_names != core.class_names:
+        path = class_layer(core, supernet.module.eval(), len(core.class_names))
+        plugs = [_without(plug, path) for plug in plugs]
+        plugs.append(new_plug(supernet, HEAD, layers=[path], options={"classes": len(task.class_names)}))
+    trained = train_plugs(supernet, plugs, task, data, settings, progress)
+    facts = {
+        "training data": f"{data.label}; fingerprint {data.fingerprint}",
+        "steps": str(trained.steps),
+        "training MACs": str(trained.macs_spent),
+        "seed": str(settings.seed),
+    }
+    private = _statistics(supernet, task, data, trained.plugs)
+    return Module(name, trained.plugs, private, task.class_names, facts, router=looks_of(family, task, data))
+
+
+def looks_of(family: Measurable, task: Task, data: TensorData, point: str = "") -> Gaussian | None:
+    """Return what the features of a domain look like; None where there are too few samples.
+
+    Args:
+        family: The family.
+        task: Gives the inputs of a batch.
+        data: Samples of the domain.
+        point: Whose features; the smallest point's unless said.
+    """
+    if len(data) < FEWEST:
+        return None
+    chosen = point or min(family.supernet.points.values(), key=lambda each: each.macs).name
+    return gaussian(chosen, Features(family.core, family.supernet, chosen).of(task, data))
+
+
+def check_adapt_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of `Family.adapt` that cannot be, before anything slow.
+
+    Raises:
+        InputError: There is no such option, or a value is out of range.
+        UnknownNameError: No such kind.
+    """
+    rest = {name: value for name, value in options.items() if name not in ("kind", "layers", "options", "progress")}
+    checked_options(KINDS.get(options.get("kind", "lora"))(), options.get("options", {}))
+    _settings(rest)
+
+
+def _settings(options: Mapping[str, Any]) -> TrainSettings:
+    """Return training settings.
+
+    Raises:
+        InputError: There is no such option, or a value is out of range.
+    """
+    known = [*AdaptOptions.__annotations__]
+    for name in options:
+        if name not in known:
+            do = did_you_mean(name, known)
+            raise InputError("unknown option", asked=repr(name), allowed=", ".join(known), do=do)
+    chosen: Any = {**USUAL, **options}
+    if chosen["epochs"] == 0:
+        raise InputError("option epochs", asked="0", allowed="above 0", do="A module without training changes nothing.")
+    return train_settings(chosen)
+
+
+def measured(
+    family: Measurable, modules: Sequence[Module], source: Any, points: Sequence[str] = (), scope: str = ""
+) -> list[Record]:
+    """Return the figures of points with modules, on held-out data of their domain.
+
+    Args:
+        family: The family.
+        modules: What is plugged in.
+        source: The data; where a module has a head, labelled by its classes.
+        points: Names of the points; all unless said.
+        scope: Scope of the Records.
+    """
+    names = next((module.class_names for module in modules if module.heads), family.core.class_names)
+    data = _domain(source, replace(family.core, class_names=names), family.task)
+    if tuple(data.class_names or names) != tuple(names):
+        raise DataError("classes of the data", asked=some(data.class_names), allowed=some(names))
+    task, found = _task(family.core, data), []
+    for name in points or family.supernet.points:
+        spec = point_called(family.points, name).spec
+        quality = evaluate(
+            plugged_view(family.supernet, name, modules),
+            task,
+            batches(data, BATCH),
+            spec=spec.text,
+            data=data.fingerprint,
+        )
+        found += [replace(record, scope=scope) for record in quality.records if record.metric == task.metric.name]
+    return found
+
+
+def _domain(source: Any, core: Core, task: Task) -> TensorData:
+    """Return a domain's data; its classes are its own where it names them."""
+    names = tuple(getattr(source, "class_names", ()) or core.class_names)
+    return taken(source, replace(core, class_names=names), TASKS.get(task.name)(names, core.preprocess))  # type: ignore[call-arg]
+
+
+def _task(core: Core, data: TensorData) -> Task:
+    names = tuple(data.class_names or core.class_names)
+    return TASKS.get(core.task)(names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
+
+
+def _without(plug: Plug, path: str) -> Plug:
+    """Return a plug that leaves one layer alone."""
+    return replace(plug, places={place: own for place, own in plug.places.items() if place != path})
+
+
+def _statistics(
+    supernet: Supernet, task: Task, data: TensorData, plugs: Sequence[Plug]
+) -> dict[str, dict[str, Tensor]]:
+    """Return the moving statistics of every point with the plugs; nothing where no layer has any."""
+    if not any(isinstance(layer, MOVING_STATISTICS) for layer in supernet.module.modules()):
+        return {}
+    seen = calibration_batches(task, data)
+    found = {}
+    with torch.no_grad():
+        for name, point in supernet.points.items():
+            held = supernet.private[name] or shared_statistics(supernet)
+            found[name] = moving(calibrate(supernet, point.spec, held, task, seen, plugs))
+    return found
