@@ -1,13 +1,16 @@
-"""One core, many image domains: modules on the CIFAR-10 family beside a network fine-tuned for each domain alone.
+"""One core, many domains: modules on one family beside a network fine-tuned for each domain alone.
 
-Run: python benchmarks/domains.py train              (about an hour on one quiet core)
-     python benchmarks/domains.py measure held       (minutes; decisions rest on it)
-     python benchmarks/domains.py measure test       (once, when they are all made)
+Run: python benchmarks/domains.py images train              (about an hour on one quiet core)
+     python benchmarks/domains.py images measure held       (minutes; decisions rest on it)
+     python benchmarks/domains.py images measure test       (once, when they are all made)
+     python benchmarks/domains.py texts train               (after: minilm.py fit label-free)
 
-Domains: the CIFAR-10 images through JPEG of quality 75, Fashion-MNIST and blood cells at 32x32. At full and at half
-size, the module on the frozen point stands beside the same point with all of its weights fine-tuned on the same images
-for as many epochs: a network of its own for every domain and size. Rates are the better of two on the held-out part,
-after a short try. `train` keeps all in runs/domains; killed, the same command goes on where it stopped.
+Images, with the CIFAR-10 family of ResNet-20: the same images through JPEG of quality 75, Fashion-MNIST and blood cells
+at 32x32. Texts, with a MiniLM family: sentiment of films, products and news, subjectivity, question types and news
+topics. At full and at half size, the module on the frozen point stands beside the same point with all of its weights
+fine-tuned on the same samples for as many epochs: a network of its own for every domain and size. Rates are the better
+of two on the held-out part, after a short try. `train` keeps all in runs/domains; killed, the same command goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -17,17 +20,21 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from cifar import HERE, RUNS, opened, the_core
+from cifar import DATA, HERE, RUNS, opened, the_core
 from imbalanced import images
+from minilm import package
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import concertina as ct
+from concertina.load import open_labelled_texts
 from concertina.load.data import ArrayData, TensorData, batches
 from concertina.measure.quality import evaluate, paired_difference
 from concertina.measure.runs import new_run, write_run
@@ -35,12 +42,55 @@ from concertina.objective.base import TASKS, Task
 from concertina.types import Preprocess, Record
 
 OUT = RUNS / "domains"
-FILE = HERE / "artifacts" / "resnet20.concertina"
 SIZES = ("p100", "p50")
-EPOCHS, SAMPLES, BATCH, TRIED = 3.0, 6000, 64, 2048
-RATES = {"module": (5e-3, 2e-2), "alone": (0.01, 0.04)}
-KIND, OPTIONS = "lora", {"rank": 1, "alpha": 1.0}
-QUALITY = 75
+QUALITY, SAMPLES = 75, 6000
+
+
+@dataclass(frozen=True)
+class Study:
+    """One core with its domains, and how they are trained."""
+
+    file: Path
+    samples: int
+    epochs: float
+    batch: int
+    tried: int
+    """Samples of the short try of each rate."""
+    module: tuple[float, ...]
+    """Rates of modules (AdamW)."""
+    alone: tuple[float, ...]
+    """Rates of networks of their own."""
+    optimizer: str
+    options: Mapping[str, Any]
+    augment: str = "none"
+    kind: str = "lora"
+
+
+STUDIES = {
+    "images": Study(
+        HERE / "artifacts" / "resnet20.concertina",
+        samples=SAMPLES,
+        epochs=3.0,
+        batch=64,
+        tried=2048,
+        module=(5e-3, 2e-2),
+        alone=(0.01, 0.04),
+        optimizer="sgd",
+        options={"rank": 1, "alpha": 1.0},
+        augment="flip-crop",
+    ),
+    "texts": Study(
+        RUNS / "minilm" / "label-free.concertina",
+        samples=1600,
+        epochs=2.0,
+        batch=32,
+        tried=512,
+        module=(1e-3, 3e-3),
+        alone=(1e-4, 3e-4),
+        optimizer="adamw",
+        options={"rank": 8, "alpha": 16.0},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -53,8 +103,8 @@ class Domain:
     test: Callable[[], TensorData]
     """Read when it is measured on, not before."""
 
-    def task(self, preprocess: Preprocess) -> Task:
-        return TASKS.get("classification")(self.train.class_names, preprocess, augment="flip-crop")  # type: ignore[call-arg]
+    def task(self, preprocess: Preprocess, augment: str) -> Task:
+        return TASKS.get("classification")(self.train.class_names, preprocess, augment=augment)  # type: ignore[call-arg]
 
 
 def compressed(data: TensorData, preprocess: Preprocess) -> ArrayData:
@@ -88,7 +138,10 @@ def few(data: TensorData, count: int, seed: int = 0) -> TensorData:
 
 
 def jpeg(core: ct.Core) -> Domain:
-    train, held = few(opened(core, "cifar10-train.parquet"), SAMPLES), opened(core, "cifar10-test.npz@part=calibration")
+    train, held = (
+        few(opened(core, "cifar10-train.parquet"), STUDIES["images"].samples),
+        opened(core, "cifar10-test.npz@part=calibration"),
+    )
     return Domain(
         "jpeg",
         compressed(train, core.preprocess),
@@ -108,29 +161,87 @@ def fashion(core: ct.Core) -> Domain:
 def cells(core: ct.Core) -> Domain:
     names = ("RBC", "WBC", "Platelets")
     train, held = (images("bccd-cells.npz", part, core.preprocess, names) for part in ("train", "val"))
-    return Domain("cells", few(train, SAMPLES), held, lambda: images("bccd-cells.npz", "test", core.preprocess, names))
+    return Domain(
+        "cells",
+        few(train, STUDIES["images"].samples),
+        held,
+        lambda: images("bccd-cells.npz", "test", core.preprocess, names),
+    )
 
 
-DOMAINS: Mapping[str, Callable[[ct.Core], Domain]] = {"jpeg": jpeg, "fashion": fashion, "cells": cells}
+SENTENCES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "films": ("sst2.parquet", "", ("bad", "good")),
+    "products": ("sentiment-domains.parquet", "domain=product", ("bad", "good")),
+    "news": ("sentiment-domains.parquet", "domain=news-opinion", ("bad", "good")),
+    "subjectivity": ("subjectivity.parquet", "", ("objective", "subjective")),
+    "questions": ("trec.parquet", "", ("abbreviation", "entity", "description", "human", "location", "number")),
+    "topics": ("ag-news-small.parquet", "", ("world", "sports", "business", "science")),
+}
+"""Name -> file, what is selected of it, and names for its labels (their meaning does not matter here)."""
+
+
+def texts(name: str) -> Domain:
+    """Return sentences with classes; a tenth of `train`, or more, is what decisions rest on."""
+    file, chosen, names = SENTENCES[name]
+
+    def read(split: str) -> TensorData:
+        selection = ",".join(part for part in (f"split={split}", chosen) if part)
+        data = open_labelled_texts(
+            DATA / f"{file}@{selection}", package() / "tokenizer.json", max_tokens=40, class_names=names
+        )
+        return TensorData(data.tensors, names)
+
+    whole = read("train")
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(7))
+    held = max(400, len(whole) // 10)
+    samples = STUDIES["texts"].samples
+    return Domain(
+        name, whole.subset(order[held:][:samples]), whole.subset(order[: min(held, 800)]), lambda: read("test")
+    )
+
+
+DOMAINS: Mapping[str, Mapping[str, Callable[[ct.Core], Domain]]] = {
+    "images": {"jpeg": jpeg, "fashion": fashion, "cells": cells},
+    "texts": {name: lambda _, name=name: texts(name) for name in SENTENCES},  # type: ignore[misc]
+}
+
+
+class Classifier(nn.Module):
+    """An encoder with a head on its outputs, as the modules have it."""
+
+    def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(features, classes)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        found = self.encoder(ids)
+        return self.head(F.layer_norm(found, found.shape[-1:]))
 
 
 def alone(family: ct.Family, size: str, domain: Domain) -> nn.Module:
     """Return a copy of a point's network, with a head for the domain's classes."""
-    made = family.view(size).materialize()
+    made: Any = family.view(size).materialize()
+    if not family.core.class_names:
+        with torch.no_grad():
+            width = made(domain.train.tensors[0][:2]).shape[-1]
+        return Classifier(made, width, len(domain.train.class_names))
     if tuple(domain.train.class_names) != tuple(family.core.class_names):
         made.linear = nn.Linear(made.linear.in_features, len(domain.train.class_names))
     return made
 
 
-def fine_tuned(module: nn.Module, task: Task, data: TensorData, rate: float, epochs: float) -> nn.Module:
-    """Return the network with all of its weights trained: SGD with momentum, a rate that falls to nothing."""
-    optimizer = torch.optim.SGD(module.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    steps = round(epochs * len(data) / BATCH)
+def fine_tuned(module: nn.Module, study: Study, task: Task, data: TensorData, rate: float, epochs: float) -> nn.Module:
+    """Return the network with all of its weights trained, at a rate that falls to nothing."""
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=0.01)
+    if study.optimizer == "sgd":
+        optimizer = torch.optim.SGD(module.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    steps = round(epochs * len(data) / study.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     generator = torch.Generator().manual_seed(0)
     module.train()
     for _ in range(steps):
-        rows = torch.randint(len(data), (BATCH,), generator=generator)
+        rows = torch.randint(len(data), (study.batch,), generator=generator)
         batch: tuple[Tensor, ...] = task.augment([tensor[rows] for tensor in data.tensors], generator)
         task.loss(module(batch[0]), batch).backward()
         optimizer.step()
@@ -154,50 +265,54 @@ def better(name: str, tries: Mapping[float, Callable[[], float]]) -> float:
     return max(found, key=lambda rate: found[rate])
 
 
-def train(family: ct.Family, domain: Domain) -> None:
+def train(family: ct.Family, study: Study, domain: Domain) -> None:
     """Train the networks of one domain that are not there yet."""
-    task, tried = domain.task(family.core.preprocess), few(domain.train, TRIED, seed=1)
+    task, tried = domain.task(family.core.preprocess, study.augment), few(domain.train, study.tried, seed=1)
     for size in SIZES:
         path = OUT / f"{domain.name}-{size}.safetensors"
         if path.exists():
             continue
 
         def attempt(rate: float, size: str = size) -> float:
-            found = fine_tuned(alone(family, size, domain), task, tried, rate, 1.0)
+            found = fine_tuned(alone(family, size, domain), study, task, tried, rate, 1.0)
             return float(right(found, task, domain.held).float().mean())
 
-        rate = better(path.stem, {rate: lambda rate=rate: attempt(rate) for rate in RATES["alone"]})  # type: ignore[misc]
-        made = fine_tuned(alone(family, size, domain), task, domain.train, rate, EPOCHS)
+        rate = better(path.stem, {rate: lambda rate=rate: attempt(rate) for rate in study.alone})  # type: ignore[misc]
+        made = fine_tuned(alone(family, size, domain), study, task, domain.train, rate, study.epochs)
         say(f"{path.stem}: {float(right(made, task, domain.held).float().mean()):.4f}")
-        save_file(made.state_dict(), path, {"rate": str(rate)})
+        save_file({key: tensor.contiguous() for key, tensor in made.state_dict().items()}, path, {"rate": str(rate)})
     path = OUT / f"{domain.name}-module.safetensors"
     if not path.exists():
-
-        def plug(rate: float) -> float:
-            found = family.adapt(
-                "try", tried, domain.held, kind=KIND, options=OPTIONS, epochs=1, batch_size=BATCH, learning_rate=rate
-            )
-            family.modules.delete("try")
-            return sum(record.value for record in found) / len(found)
-
-        rate = better(path.stem, {rate: lambda rate=rate: plug(rate) for rate in RATES["module"]})  # type: ignore[misc]
-        found = family.adapt(
-            domain.name,
-            domain.train,
-            domain.held,
-            kind=KIND,
-            options=OPTIONS,
-            epochs=EPOCHS,
-            batch_size=BATCH,
-            learning_rate=rate,
-        )
-        say(f"{path.stem}: " + " ".join(f"{record.value:.4f}" for record in found))
-        family.save_module(domain.name, path)
+        rate = better(
+            path.stem, {rate: lambda rate=rate: plugged(family, study, domain, tried, rate) for rate in study.module}
+        )  # type: ignore[misc]
+        plugged(family, study, domain, domain.train, rate, keep=path)
 
 
-def measure(family: ct.Family, domain: Domain, part: str) -> list[Record]:
+def plugged(
+    family: ct.Family, study: Study, domain: Domain, data: TensorData, rate: float, keep: Path | None = None
+) -> float:
+    """Return the mean accuracy over all points of a module trained on some data; keep it where that is asked."""
+    found = family.adapt(
+        domain.name,
+        data,
+        domain.held,
+        kind=study.kind,
+        options=study.options,
+        epochs=study.epochs if keep else 1,
+        batch_size=study.batch,
+        learning_rate=rate,
+    )
+    if keep:
+        say(f"{keep.stem}: " + " ".join(f"{record.value:.4f}" for record in found))
+        family.save_module(domain.name, keep)
+    family.modules.delete(domain.name)
+    return sum(record.value for record in found) / len(found)
+
+
+def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[Record]:
     """Return the figures of one domain at every size."""
-    data, task = domain.held if part == "held" else domain.test(), domain.task(family.core.preprocess)
+    data, task = domain.held if part == "held" else domain.test(), domain.task(family.core.preprocess, study.augment)
     module, found = family.load_module(OUT / f"{domain.name}-module.safetensors", domain.name), []
 
     def told(size: str, scope: str, metric: str, value: float, unit: str, *spread: float) -> None:
@@ -227,22 +342,25 @@ def paired_of(a: Tensor, b: Tensor) -> tuple[float, str, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("study", choices=tuple(STUDIES))
     parser.add_argument("what", choices=("train", "measure"))
     parser.add_argument("part", choices=("held", "test"), nargs="?", default="held")
-    parser.add_argument("--domains", nargs="*", default=list(DOMAINS), choices=list(DOMAINS))
+    parser.add_argument("--domains", nargs="*", default=[])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    core, family = the_core("resnet20"), ct.open(FILE)
+    study, family = STUDIES[asked.study], ct.open(STUDIES[asked.study].file)
+    core = the_core("resnet20") if asked.study == "images" else family.core
     records: list[Record] = []
-    for name in asked.domains:
-        domain = DOMAINS[name](core)
+    for name in asked.domains or DOMAINS[asked.study]:
+        domain = DOMAINS[asked.study][name](core)
         if asked.what == "train":
-            train(family, domain)
+            train(family, study, domain)
         else:
-            records += measure(family, domain, asked.part)
+            records += measure(family, study, domain, asked.part)
     if records:
-        run = new_run("domains-resnet20", records, settings={"part": asked.part, "kind": KIND, "options": str(OPTIONS)})
+        settings = {"part": asked.part, "kind": study.kind, "options": str(study.options), "epochs": study.epochs}
+        run = new_run(f"domains-{asked.study}", records, settings=settings | {"samples": study.samples})
         say(f"wrote {write_run(HERE / 'results', run).name}")
 
 

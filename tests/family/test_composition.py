@@ -232,3 +232,13 @@ def test_a_spoilt_module_is_refused_and_the_core_still_answers(tmp_path: Path) -
     path.write_bytes(bytes(data[: -tables - 5000]))
     with pytest.raises(FormatError, match="cut short"):
         ct.open(path)
+
+
+def test_what_is_made_from_a_family_says_that_modules_stay_behind(caplog: pytest.LogCaptureFixture) -> None:
+    family, held = family_of_domains()
+    assert not family.for_classes(["3", "5"]).modules
+    assert "modules dark, odd, shifted are not taken over" in caplog.text
+    caplog.clear()
+    core = ct.load("zoo:digits-cnn")
+    ct.fit(core, held.subset(range(64)), start=family, epochs=0)
+    assert "are not taken over" in caplog.text

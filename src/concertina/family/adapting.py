@@ -14,11 +14,11 @@ from concertina.errors import DataError, InputError, did_you_mean, some
 from concertina.family.dial import point_called
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
-from concertina.family.modules import HEAD, Module, plugged_view
+from concertina.family.modules import HEAD, OUTPUT_HEAD, Module, plugged_view
 from concertina.family.options import train_settings
 from concertina.family.routing import FEWEST, Features, Gaussian, gaussian
 from concertina.family.samples import calibration_batches
-from concertina.load.data import TensorData, batches
+from concertina.load.data import TensorData, as_data, batches
 from concertina.measure.quality import evaluate
 from concertina.modules import KINDS, checked_options
 from concertina.nest import Supernet
@@ -30,6 +30,7 @@ from concertina.train.plugging import train_plugs
 from concertina.types import Core, Record
 
 BATCH = 128
+CLASSES = "classification"
 USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-3, "weight_decay": 0.01}
 """How a module is trained unless said."""
 
@@ -65,13 +66,11 @@ def adapted(
     progress, given = options.pop("progress", None), options.pop("options", {})
     settings = _settings(options)
     supernet, core = family.supernet, family.core
-    data = _domain(source, core, family.task)
-    task = _task(core, data)
+    data, task = _domain(source, core, family.task)
     plugs = [] if kind == HEAD else [new_plug(supernet, kind, layers=layers, seed=settings.seed, options=given)]
     if kind == HEAD or task.class_names != core.class_names:
-        path = class_layer(core, supernet.module.eval(), len(core.class_names))
-        plugs = [_without(plug, path) for plug in plugs]
-        plugs.append(new_plug(supernet, HEAD, layers=[path], options={"classes": len(task.class_names)}))
+        head = _head(supernet, core, len(task.class_names))
+        plugs = [*(_without(plug, head) for plug in plugs), head]
     trained = train_plugs(supernet, plugs, task, data, settings, progress)
     facts = {
         "training data": f"{data.label}; fingerprint {data.fingerprint}",
@@ -140,10 +139,10 @@ def measured(
         scope: Scope of the Records.
     """
     names = next((module.class_names for module in modules if module.heads), family.core.class_names)
-    data = _domain(source, replace(family.core, class_names=names), family.task)
+    data, task = _domain(source, replace(family.core, class_names=names), family.task)
     if tuple(data.class_names or names) != tuple(names):
         raise DataError("classes of the data", asked=some(data.class_names), allowed=some(names))
-    task, found = _task(family.core, data), []
+    found = []
     for name in points or family.supernet.points:
         spec = point_called(family.points, name).spec
         quality = evaluate(
@@ -157,20 +156,37 @@ def measured(
     return found
 
 
-def _domain(source: Any, core: Core, task: Task) -> TensorData:
-    """Return a domain's data; its classes are its own where it names them."""
+def _domain(source: Any, core: Core, task: Task) -> tuple[TensorData, Task]:
+    """Return a domain's data, and the task: with classes of its own where it names them.
+
+    A network for something else than classes gets them from data with one label a sample, a whole number.
+    """
     names = tuple(getattr(source, "class_names", ()) or core.class_names)
-    return taken(source, replace(core, class_names=names), TASKS.get(task.name)(names, core.preprocess))  # type: ignore[call-arg]
+    if core.task == CLASSES:
+        data = taken(source, replace(core, class_names=names), TASKS.get(CLASSES)(names, core.preprocess))  # type: ignore[call-arg]
+        names = tuple(data.class_names or names)
+        return data, TASKS.get(CLASSES)(names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
+    data = as_data(source, names)
+    if len(data.tensors) != len(core.example_inputs) + 1 or data.tensors[-1].is_floating_point():
+        return taken(data, core, task), task
+    names = names or tuple(str(i) for i in range(int(data.tensors[-1].max()) + 1))
+    told = TASKS.get(CLASSES)(names, core.preprocess)  # type: ignore[call-arg]
+    return taken(data, replace(core, class_names=names), told), told
 
 
-def _task(core: Core, data: TensorData) -> Task:
-    names = tuple(data.class_names or core.class_names)
-    return TASKS.get(core.task)(names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
+def _head(supernet: Supernet, core: Core, classes: int) -> Plug:
+    """Return a head that is like no class more than another: in the last layer's place, or on a network's outputs."""
+    if core.task == CLASSES:
+        path = class_layer(core, supernet.module.eval(), len(core.class_names))
+        return new_plug(supernet, HEAD, layers=[path], options={"classes": classes})
+    with torch.no_grad():
+        features = supernet.module.eval()(*core.example_inputs).shape[-1]
+    return new_plug(supernet, OUTPUT_HEAD, layers=[""], exact=True, options={"classes": classes, "features": features})
 
 
-def _without(plug: Plug, path: str) -> Plug:
-    """Return a plug that leaves one layer alone."""
-    return replace(plug, places={place: own for place, own in plug.places.items() if place != path})
+def _without(plug: Plug, head: Plug) -> Plug:
+    """Return a plug that leaves the layer alone in whose place a head is."""
+    return replace(plug, places={place: own for place, own in plug.places.items() if place not in head.places})
 
 
 def _statistics(

@@ -76,6 +76,7 @@ def family_to_go_on(core: Core, start: Family | str | Path, options: FitOptions)
             allowed="others",
             do="Fit it anew, for longer.",
         )
+    family.modules.say_left_behind()
     plain, structure = as_loaded(core), family.core
     core = replace(plain, module=structure.module, rewritten=structure.rewritten, augment=structure.augment)
     core = replace(core, teacher=plain.module if core.rewritten else None)

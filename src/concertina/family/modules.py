@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from concertina.family.routing import Gaussian
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, with_plugs
 
+log = logging.getLogger("concertina")
+
 LONGEST_NAME = 100
-HEAD = "head"
-"""The kind of module that has answers of its own."""
+HEAD, OUTPUT_HEAD = "head", "head-on-outputs"
+"""Kinds of modules that have answers of their own: in the place of the last layer, and behind the whole network."""
 BASE, AUTO = "__base__", "auto"
 """In the place of a module's name: none; and whichever the router chooses."""
 OFF = "-"
@@ -41,7 +44,7 @@ class Module:
     @property
     def heads(self) -> set[str]:
         """Paths of the layers in whose place it answers."""
-        return {path for plug in self.plugs if plug.kind == HEAD for path in plug.places}
+        return {path for plug in self.plugs if plug.kind in (HEAD, OUTPUT_HEAD) for path in plug.places}
 
     @property
     def size_bytes(self) -> int:
@@ -133,6 +136,11 @@ class Modules(Mapping[str, Module]):
         with self._lock:
             self._held.pop(name, None)
             self._stored.discard(name)
+
+    def say_left_behind(self) -> None:
+        """Warn that a family made from this one does not have its modules."""
+        if self._held:
+            log.warning("modules %s are not taken over: they fit the family they were trained on", some(self._held))
 
     def read_again(self) -> None:
         """Let the modules of the file be read anew when they are asked for: there are more points now."""

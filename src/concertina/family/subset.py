@@ -103,6 +103,7 @@ def _with_rest(dim: Dim, path: str) -> Dim:
 def for_classes(family: Family, classes: Sequence[str], *, other: bool = False) -> Family:
     """Return a family with the same points for some of the classes; see `Family.for_classes`."""
     supernet, facts = family_for(family, classes, other=other)
+    family.modules.say_left_behind()
     core = replace(family.core, **facts)
     told = {
         "classes": f"{', '.join(classes)} (of {len(family.core.class_names)})",

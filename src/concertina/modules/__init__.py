@@ -1,6 +1,6 @@
 """Plug-in modules on a frozen core, one kind a file. Add one: write the file, import it here."""
 
-from concertina.modules import affine, bottleneck, head, lora, sparse
+from concertina.modules import affine, bottleneck, head, lora, output_head, sparse
 from concertina.modules.base import KINDS, Follows, Kind, Owned, Places, checked_options, layers_for
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "head",
     "layers_for",
     "lora",
+    "output_head",
     "sparse",
 ]
