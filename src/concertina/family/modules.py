@@ -37,7 +37,7 @@ class AdaptOptions(TypedDict, total=False):
     """Options of `Family.adapt`."""
 
     kind: str
-    """Kind of module: "lora" (the default), "affine", "sparse", "adapter", "adapter-parallel", or "head" alone."""
+    """Kind of module: "lora" (the default), another name in `concertina.modules.KINDS`, or "head" alone."""
     layers: Sequence[str]
     """Parts of paths of the layers it is put on; all that suit unless said."""
     options: Mapping[str, Any]
