@@ -64,6 +64,7 @@ class Study:
     options: Mapping[str, Any]
     augment: str = "none"
     kind: str = "lora"
+    layers: tuple[str, ...] = ()
 
 
 STUDIES = {
@@ -89,6 +90,7 @@ STUDIES = {
         alone=(1e-4, 3e-4),
         optimizer="adamw",
         options={"rank": 8, "alpha": 16.0},
+        layers=("encoder",),
     ),
 }
 
@@ -298,6 +300,7 @@ def plugged(
         data,
         domain.held,
         kind=study.kind,
+        layers=study.layers,
         options=study.options,
         epochs=study.epochs if keep else 1,
         batch_size=study.batch,

@@ -16,7 +16,7 @@ from tests.family.test_modules import fitted, inverted, parity
 
 import concertina as ct
 from concertina.errors import ConcertinaError, DataError, FormatError, HashError, InputError, UnknownNameError
-from concertina.load.data import ArrayData
+from concertina.load.data import ArrayData, TensorData
 
 
 @cache
@@ -242,3 +242,20 @@ def test_what_is_made_from_a_family_says_that_modules_stay_behind(caplog: pytest
     core = ct.load("zoo:digits-cnn")
     ct.fit(core, held.subset(range(64)), start=family, epochs=0)
     assert "are not taken over" in caplog.text
+
+
+def test_an_encoder_learns_classes_through_a_head_on_its_outputs(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    arguments = "vocabulary=64,positions=8,width=16,layers=2,heads=2,inner=32"
+    core = ct.load(f"zoo:sentence-encoder@{arguments}", weights="random")
+    ids = torch.randint(3, 64, (256, 8))
+    pairs = TensorData((ids[:128], ids[128:], torch.rand(128)))
+    family = ct.fit(core, pairs, points=(0.6,), epochs=0.5, task="similarity", order="criterion")
+    labels = (ids[:, 0] > 33).long()
+    domain = ArrayData((ids, labels), ("low", "high"))
+    found = family.adapt("first word", domain, domain, epochs=20, learning_rate=0.01, layers=["encoder"])
+    assert min(record.value for record in found) > 0.8
+    family.save(tmp_path / "encoder.concertina")
+    again = ct.open(tmp_path / "encoder.concertina")
+    assert torch.equal(again.answer(ids[:4], "first word"), family.answer(ids[:4], "first word"))
+    assert family.answer(ids[:4]).shape == (4, 16)

@@ -202,6 +202,39 @@ def test_what_cannot_be_is_refused_by_name(kind: str, given: dict[str, Any], say
         new_plug(made, "lorra")
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_scales_of_inputs_merge_and_act_on_all_that_others_add(network: str) -> None:
+    made, inputs = supernet(network)
+    plugs = [stirred(new_plug(made, "ia3", options={"inputs": i})) for i in (True, False)]
+    plugs += [stirred(new_plug(made, kind)) for kind in ("adapter", "affine", "lora", "ia3")]
+    for spec in specs(made, 2):
+        attached, merged = with_plugs(made, spec, plugs), with_plugs(made, spec, plugs, merged=True)
+        with torch.no_grad():
+            one, other = attached(*inputs), merged(*inputs)
+        assert float((one - other).abs().max()) <= 1e-4 * max(1.0, float(one.abs().max()))
+
+
+def test_what_reads_inputs_that_another_scales_is_refused() -> None:
+    made, _ = supernet("zoo:digits-cnn")
+    plugs = [new_plug(made, "ia3", options={"inputs": True}), new_plug(made, "head", layers=["head"])]
+    with pytest.raises(InputError, match="modules on layer 'head': got 'ia3' on its inputs and 'head'"):
+        with_plugs(made, made.space.full, plugs)
+
+
+class Padded(nn.Conv2d):
+    """A convolution that pads by itself, as some libraries have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.pad(x, (1, 1, 1, 1)))
+
+
+def test_layers_that_compute_otherwise_than_torchs_own_are_left_alone() -> None:
+    layers = (Padded(2, 2, 3), nn.MultiheadAttention(4, 1).out_proj, nn.ConvTranspose2d(2, 2, 3))
+    for kind in ("lora", "sparse", "ia3"):
+        assert not any(KINDS.get(kind)().suits(layer) for layer in layers)
+        assert KINDS.get(kind)().suits(nn.Conv2d(2, 2, 3))
+
+
 def test_merging_leaves_what_adds_computation_attached() -> None:
     made, inputs = supernet("zoo:digits-cnn")
     plugs = [stirred(new_plug(made, kind)) for kind in ("lora", "adapter", "affine")]

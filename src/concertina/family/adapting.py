@@ -39,7 +39,7 @@ class AdaptOptions(TypedDict, total=False):
     """Options of `Family.adapt`."""
 
     kind: str
-    """Kind of module: "lora" (the default), "affine", "sparse", "adapter", "adapter-parallel", or "head" alone."""
+    """Kind of module: "lora" (the default), another name in `concertina.modules.KINDS`, or "head" alone."""
     layers: Sequence[str]
     """Parts of paths of the layers it is put on; all that suit unless said."""
     options: Mapping[str, Any]
@@ -181,7 +181,7 @@ def _head(supernet: Supernet, core: Core, classes: int) -> Plug:
         return new_plug(supernet, HEAD, layers=[path], options={"classes": classes})
     with torch.no_grad():
         features = supernet.module.eval()(*core.example_inputs).shape[-1]
-    return new_plug(supernet, OUTPUT_HEAD, layers=[""], exact=True, options={"classes": classes, "features": features})
+    return new_plug(supernet, OUTPUT_HEAD, options={"classes": classes, "features": features})
 
 
 def _without(plug: Plug, head: Plug) -> Plug:

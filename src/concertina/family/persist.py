@@ -131,6 +131,8 @@ class Opened:
         if not self.reserve:
             supernet.module = self._module(content)
         self._adopt(supernet, content)
+        if self.complete and not supernet.permutations:
+            supernet.permutations = self._permutations()
 
     def _permutations(self) -> dict[str, Tensor]:
         stored = self.artifact.tables().get("permutations", {})

@@ -19,6 +19,7 @@ from concertina.family.given import filled, taken
 from concertina.family.handle import Handle
 from concertina.family.module_files import module_bytes, module_within, read_module, save_module
 from concertina.family.modules import AUTO, BASE, Module, Modules, plugged_view
+from concertina.family.peft_files import peft_module, save_peft_module
 from concertina.family.persist import Opened
 from concertina.family.routing import Features, choose
 from concertina.nest import Supernet
@@ -256,3 +257,44 @@ class Plugging:
         module = replace(read, name=name or read.name)
         self.modules.add(module)
         return module
+
+    def load_peft(self: Any, folder: str | Path, name: str, *, class_names: Sequence[str] = ()) -> Module:
+        """Take in an adapter that PEFT trained on the whole core: LoRA or IA3; it then fits every size of the family.
+
+        Its tensors are put in the family's order. At the full point it answers as with PEFT, where the family's weights
+        are those of the core as loaded; where they have been trained since, a warning says so.
+
+        Args:
+            folder: A folder that PEFT's `save_pretrained` wrote, with safetensors; nothing of it is executed.
+            name: What to call it.
+            class_names: Names of the classes of the adapter's own head, where it brings one with another number of
+                them than the core.
+
+        Raises:
+            StorageError: The folder cannot be read.
+            FormatError: A file is missing or damaged, or a tensor does not fit; the text names it.
+            UnknownNameError: The network has no such layer.
+            InputError: It is an adapter of another kind, or has options that no module can stand for, each by name; or
+                the name is taken.
+            PointError: Only a part of the family is here (opened with upto=).
+        """
+        self.modules.check_new(name)
+        if not self.complete:
+            raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
+        module = peft_module(self, Path(folder), name, class_names)
+        self.modules.add(module)
+        return module
+
+    def save_peft(self: Any, name: str, folder: str | Path) -> None:
+        """Write a module as an adapter that PEFT loads onto the core as it was loaded.
+
+        Args:
+            name: Name of a module of kind "lora" or "ia3", with a head or without.
+            folder: Where to write `adapter_config.json` and `adapter_model.safetensors`; made when missing.
+
+        Raises:
+            UnknownNameError: There is no such module.
+            InputError: The format has no place for something in it.
+            StorageError: The disk refuses.
+        """
+        save_peft_module(self, self.modules[name], Path(folder))

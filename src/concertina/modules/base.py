@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from concertina.errors import InputError, did_you_mean, some
 from concertina.registry import Registry
@@ -51,6 +52,12 @@ class Kind(ABC):
     """Whether it is a change of weights, so that it can be merged into a copy of those it touches."""
     options: Mapping[str, Any]
     """Options it takes, with their defaults."""
+    whole: bool = False
+    """Whether it is put on the network as a whole, whose path is the empty text."""
+    scales: bool = False
+    """Whether it multiplies what a layer computes; it then acts on all that others have added."""
+    reads_inputs: bool = False
+    """Of a kind that is never merged: whether it reads what the layer reads."""
 
     @abstractmethod
     def suits(self, layer: nn.Module) -> bool:
@@ -92,6 +99,23 @@ class Kind(ABC):
 
 KINDS: Registry[type[Kind]] = Registry("kind of module")
 
+PLAIN = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers whose weight and bias are all that they compute with."""
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Return whether a layer is called, and computes as torch's own of its kind: what is added to it is then known.
+
+    Subclasses that pad, scale or join something in their own `forward` do not, and the last layer of torch's own
+    attention is never called.
+
+    Example:
+        >>> is_plain(nn.Linear(2, 2)), is_plain(nn.MultiheadAttention(2, 1).out_proj)
+        (True, False)
+    """
+    forwards = [kind.forward for kind in PLAIN]
+    return type(layer).forward in forwards and not isinstance(layer, NonDynamicallyQuantizableLinear)
+
 
 def checked_options(kind: Kind, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a kind's options with those given in place of the defaults.
@@ -125,6 +149,12 @@ def layers_for(kind: Kind, module: nn.Module, wanted: Sequence[str] = ()) -> tup
     Raises:
         InputError: A name fits no layer, or none that suits; nothing is passed over in silence.
     """
+    if kind.whole:
+        if list(wanted) not in ([], [""]):
+            raise InputError(
+                f"layers of a module of kind {kind.name!r}", asked=some(wanted), allowed="none: it has one"
+            )
+        return ("",)
     paths = {path: layer for path, layer in module.named_modules() if path}
     if isinstance(wanted, str):
         raise InputError("layers of a module", asked=repr(wanted), allowed="a list of names")

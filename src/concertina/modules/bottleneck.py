@@ -78,4 +78,5 @@ class Parallel(Bottleneck):
     """
 
     name = "adapter-parallel"
+    reads_inputs = True
     reads = 1

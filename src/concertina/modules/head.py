@@ -21,6 +21,7 @@ class Head(Kind):
 
     name = "head"
     mergeable = False
+    reads_inputs = True
     options = {"classes": 2}
 
     def suits(self, layer: nn.Module) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd
 
-from concertina.modules.base import KINDS, Follows, Kind, Owned
+from concertina.analyse.layers import is_transposed_linear
+from concertina.modules.base import KINDS, Follows, Kind, Owned, is_plain
 
 
 @KINDS.register("lora", source="Hu et al., LoRA (arXiv:2106.09685)", year=2021)
@@ -31,15 +31,15 @@ class Lora(Kind):
 
     def suits(self, layer: nn.Module) -> bool:
         """Return whether it is a linear layer, a convolution that is not transposed, or an embedding."""
-        plain = isinstance(layer, nn.Linear | nn.Embedding | _ConvNd)
-        return plain and not getattr(layer, "transposed", False) and getattr(layer, "max_norm", None) is None
+        return is_transposed_linear(layer) or (is_plain(layer) and getattr(layer, "max_norm", None) is None)
 
     def own(
         self, layer: nn.Module, names: Mapping[str, str], options: Mapping[str, Any], generator: torch.Generator
     ) -> dict[str, Owned]:
         """Return A (rank, in, *kernel) of random values and B (out, rank) of zeros; of a table, both the other way."""
         weight: Any = layer.weight
-        rank, (out, read, *kernel), name = options["rank"], weight.shape, names["weight"]
+        made, reads = (1, 0) if is_transposed_linear(layer) else (0, 1)
+        rank, (out, read, *kernel), name = options["rank"], weight.transpose(made, 0).shape, names["weight"]
         place: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
         if isinstance(layer, nn.Embedding):
             first, second = torch.zeros(rank, out, **place), torch.randn(read, rank, generator=generator).to(weight)
@@ -47,12 +47,12 @@ class Lora(Kind):
         bound = math.sqrt(3 / (read * math.prod(kernel)))
         first = (2 * torch.rand(rank, read, *kernel, generator=generator) - 1).to(weight) * bound
         second = torch.zeros(out, rank, **place)
-        return {"A": Owned(first, (Follows(1, name, 1),)), "B": Owned(second, (Follows(0, name, 0),))}
+        return {"A": Owned(first, (Follows(1, name, reads),)), "B": Owned(second, (Follows(0, name, made),))}
 
     def delta(self, layer: nn.Module, own: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the change of the weight, in its shape."""
         scale = options["alpha"] / options["rank"]
-        if isinstance(layer, nn.Embedding):
+        if isinstance(layer, nn.Embedding) or is_transposed_linear(layer):
             return {"weight": scale * (own["B"] @ own["A"]).T}
         return {"weight": scale * torch.einsum("or,r...->o...", own["B"], own["A"])}
 
@@ -65,7 +65,7 @@ class Lora(Kind):
             x = arguments[0]
             if isinstance(layer, nn.Embedding):
                 return output + scale * F.linear(F.embedding(x, own["A"].T), own["B"])
-            if isinstance(layer, nn.Linear):
+            if own["A"].dim() == 2:
                 return output + scale * F.linear(F.linear(x, own["A"]), own["B"])
             if layer.groups > 1:
                 return output + layer._conv_forward(x, self.delta(layer, own, options)["weight"], None)  # noqa: SLF001

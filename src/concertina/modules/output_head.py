@@ -21,11 +21,12 @@ class OutputHead(Kind):
 
     name = "head-on-outputs"
     mergeable = False
+    whole = True
     options = {"classes": 2, "features": 1}
 
     def suits(self, layer: nn.Module) -> bool:
-        """Return False: it is on no layer, but on the whole network."""
-        return False
+        """Return True: it is on the network as a whole."""
+        return True
 
     def own(
         self, layer: nn.Module, names: Mapping[str, str], options: Mapping[str, Any], generator: torch.Generator

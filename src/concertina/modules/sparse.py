@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd
 
-from concertina.modules.base import KINDS, Follows, Kind, Owned
+from concertina.modules.base import KINDS, Follows, Kind, Owned, is_plain
 
 LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
 """Ends of the stretched interval and the temperature of the gates' hard concrete distribution."""
@@ -39,7 +38,7 @@ class Sparse(Kind):
 
     def suits(self, layer: nn.Module) -> bool:
         """Return whether it is a linear layer or a convolution that is not transposed."""
-        return isinstance(layer, nn.Linear | _ConvNd) and not getattr(layer, "transposed", False)
+        return is_plain(layer) and not isinstance(layer, nn.Embedding)
 
     def own(
         self, layer: nn.Module, names: Mapping[str, str], options: Mapping[str, Any], generator: torch.Generator

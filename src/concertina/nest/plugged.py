@@ -66,6 +66,7 @@ def new_plug(
     layers: Sequence[str] = (),
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    exact: bool = False,
 ) -> Plug:
     """Return a plug that changes nothing yet; layers that share tensors with others are left out.
 
@@ -75,6 +76,7 @@ def new_plug(
         layers: Parts of paths of the layers it is put on; all that suit unless said.
         seed: Of its random values.
         options: Of the kind, in place of the defaults.
+        exact: Whether `layers` are whole paths of layers that are known to suit.
 
     Raises:
         UnknownNameError: No such kind.
@@ -86,7 +88,7 @@ def new_plug(
     users = Counter(id(p) for _, p in supernet.module.named_parameters(remove_duplicate=False))
     generator = torch.Generator().manual_seed(seed)
     places: dict[str, dict[str, Owned]] = {}
-    for path in layers_for(rule, supernet.module, layers):
+    for path in layers if exact else layers_for(rule, supernet.module, layers):
         layer = supernet.module.get_submodule(path)
         held = dict(layer.named_parameters(recurse=False))
         tied = [name for name, parameter in held.items() if users[id(parameter)] > 1]
@@ -106,7 +108,7 @@ def cut_plug(space: Space, spec: SubnetSpec, plug: Plug) -> dict[str, dict[str, 
         spec: A canonical spec.
         plug: The change.
     """
-    views = subnet_tensors(_followed(space, plug), spec, plug.tensors)
+    views = subnet_tensors(followed(space, plug), spec, plug.tensors)
     found: dict[str, dict[str, Tensor]] = {}
     for key, view in views.items():
         path, _, name = key.rpartition(BETWEEN)
@@ -127,7 +129,8 @@ def with_plugs(
 
     Attached, its weights are views of the family's storage and the plugs compute beside them. Merged, it computes what
     the plain subnet does, with copies of the tensors that plugs touch: the core's plus all changes; plugs that are no
-    changes of weights stay attached.
+    changes of weights stay attached. Those that add to weights come first, then those that scale, then those that add
+    computation, so that merging changes no answer.
 
     Args:
         supernet: The family.
@@ -136,9 +139,12 @@ def with_plugs(
         private: The subnet's private tensors.
         merged: Whether to merge those that can be.
         gradient: Whether gradients flow to plugs and private tensors; never to the core. Not with `merged`.
+
+    Raises:
+        InputError: Two of the plugs cannot be on one layer.
     """
     spec, space = supernet.space.check(spec), supernet.space
-    cuts = [(plug, cut_plug(space, spec, plug)) for plug in plugs]
+    cuts = [(plug, cut_plug(space, spec, plug)) for plug in _in_order(plugs)]
     if not gradient:
         cuts = [(plug, _detached(own)) for plug, own in cuts]
     held = dict(private or {})
@@ -151,6 +157,21 @@ def with_plugs(
         for path, tensors in own.items():
             plug.rule.attach(subnet.get_submodule(path), tensors, plug.options)
     return subnet
+
+
+def _in_order(plugs: Sequence[Plug]) -> list[Plug]:
+    """Return plugs in the order in which they act.
+
+    Raises:
+        InputError: The inputs of a layer are scaled that another plug, which cannot be merged, reads.
+    """
+    reading = {path: plug.kind for plug in plugs if plug.rule.reads_inputs for path in plug.places}
+    for plug in plugs:
+        both = [path for path in plug.places if path in reading] if plug.options.get("inputs") else []
+        if both:
+            asked = f"{plug.kind!r} on its inputs and {reading[both[0]]!r}"
+            raise InputError(f"modules on layer {both[0]!r}", asked=asked, allowed="one of both")
+    return sorted(plugs, key=lambda plug: (not plug.rule.mergeable, plug.rule.scales))
 
 
 def _detached(own: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
@@ -167,18 +188,19 @@ def _merged(
     plain = build(supernet.module, supernet.space, spec, private)
     names = {id(tensor): name for name, tensor in named_tensors(supernet.module).items()}
     called = {path: id(p) for path, p in supernet.module.named_parameters(remove_duplicate=False)}
-    tensors, changed = named_tensors(plain), dict(private)
+    changed = dict(private)
     with torch.no_grad():
         for plug, own in cuts:
             for path, held in own.items():
-                for attribute, delta in plug.rule.delta(plain.get_submodule(path), held, plug.options).items():
-                    name = names[called[f"{path}.{attribute}"]]
-                    value = (changed[name] if name in changed else tensors[name]) + delta
-                    changed[name] = nn.Parameter(value) if isinstance(tensors[name], nn.Parameter) else value
+                layer = plain.get_submodule(path)
+                for attribute, delta in plug.rule.delta(layer, held, plug.options).items():
+                    value = nn.Parameter(getattr(layer, attribute) + delta)
+                    changed[names[called[f"{path}.{attribute}"]]] = value
+                    setattr(layer, attribute, value)
     return changed
 
 
-def _followed(space: Space, plug: Plug) -> Space:
+def followed(space: Space, plug: Plug) -> Space:
     """Return the dims with a plug's own tensors as members, each side like the core's side it goes along with."""
     sides: dict[tuple[str, int], list[tuple[str, Follows]]] = {}
     for path, held in plug.places.items():
