@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.analyse.class_head import class_layer
+from concertina.analyse.token_layer import token_layer
 from concertina.errors import InputError, PointError, UnknownNameError, did_you_mean, some
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
@@ -17,6 +18,7 @@ from concertina.family.options import train_settings
 from concertina.family.samples import calibration_batches
 from concertina.load.data import TensorData, batches
 from concertina.measure.quality import evaluate
+from concertina.modules import KINDS
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, new_plug, with_plugs
 from concertina.objective.base import TASKS, Task
@@ -144,7 +146,7 @@ def adapted(
     supernet, core = family.supernet, family.core
     data = _domain(source, core, family.task)
     task = _task(core, data)
-    plugs = [] if kind == HEAD else [new_plug(supernet, kind, layers=layers, seed=settings.seed, options=given)]
+    plugs = [] if kind == HEAD else [_start(family, kind, layers, given, settings.seed)]
     if kind == HEAD or task.class_names != core.class_names:
         path = class_layer(core, supernet.module.eval(), len(core.class_names))
         plugs = [_without(plug, path) for plug in plugs]
@@ -158,6 +160,16 @@ def adapted(
     }
     private = _statistics(supernet, task, data, trained.plugs)
     return Module(name, trained.plugs, private, task.class_names, facts)
+
+
+def _start(family: Measurable, kind: str, layers: Sequence[str], options: Mapping[str, Any], seed: int) -> Plug:
+    """Return the plug that training starts from; one around the whole network is put where that reads its tokens."""
+    core, supernet = family.core, family.supernet
+    if kind in KINDS and KINDS.get(kind).around:
+        layers = layers or [token_layer(core, supernet.module.eval())]
+        sees_back_only = core.task == TASKS.get("language").name
+        options = {**({"in_front": True} if sees_back_only else {}), **options}
+    return new_plug(supernet, kind, layers=layers, seed=seed, options=options)
 
 
 def _settings(options: Mapping[str, Any]) -> TrainSettings:
