@@ -17,6 +17,7 @@ from tests.family.test_modules import fitted, inverted, parity
 import concertina as ct
 from concertina.errors import ConcertinaError, DataError, FormatError, HashError, InputError, UnknownNameError
 from concertina.load.data import ArrayData, TensorData
+from concertina.objective.similarity import Similarity
 
 
 @cache
@@ -250,7 +251,7 @@ def test_an_encoder_learns_classes_through_a_head_on_its_outputs(tmp_path: Path)
     core = ct.load(f"zoo:sentence-encoder@{arguments}", weights="random")
     ids = torch.randint(3, 64, (256, 8))
     pairs = TensorData((ids[:128], ids[128:], torch.rand(128)))
-    family = ct.fit(core, pairs, points=(0.6,), epochs=0.5, task="similarity", order="criterion")
+    family = ct.fit(core, pairs, points=(0.6,), epochs=0.5, task=Similarity(), order="criterion")
     labels = (ids[:, 0] > 33).long()
     domain = ArrayData((ids, labels), ("low", "high"))
     found = family.adapt("first word", domain, domain, epochs=20, learning_rate=0.01, layers=["encoder"])

@@ -230,7 +230,7 @@ def spoil(told: dict, tensors: dict) -> None:
         (lambda told, tensors: tensors.pop(next(iter(tensors))), "another hash"),
         (lambda told, tensors: told["plugs"][0].update(kind="lorra"), "unknown kind of module"),
         (lambda told, tensors: told["plugs"][0]["options"].update(rank=3), "of the module"),
-        (lambda told, tensors: told["plugs"][0].update(layers=["nowhere"]), "no part of a path"),
+        (lambda told, tensors: told["plugs"][0].update(layers=["nowhere"]), "layers that suit 'lora'"),
         (lambda told, tensors: told["plugs"].pop(), "beside its own"),
         (lambda told, tensors: told.update(class_names=[1]), "no texts"),
     ],

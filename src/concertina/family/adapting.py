@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from concertina.analyse.class_head import class_layer
+from concertina.analyse.token_layer import token_layer
 from concertina.errors import DataError, InputError, did_you_mean, some
 from concertina.family.dial import point_called
 from concertina.family.evidence import Measurable
@@ -67,7 +68,7 @@ def adapted(
     settings = _settings(options)
     supernet, core = family.supernet, family.core
     data, task = _domain(source, core, family.task)
-    plugs = [] if kind == HEAD else [new_plug(supernet, kind, layers=layers, seed=settings.seed, options=given)]
+    plugs = [] if kind == HEAD else [_start(family, kind, layers, given, settings.seed)]
     if kind == HEAD or task.class_names != core.class_names:
         head = _head(supernet, core, len(task.class_names))
         plugs = [*(_without(plug, head) for plug in plugs), head]
@@ -95,6 +96,16 @@ def looks_of(family: Measurable, task: Task, data: TensorData, point: str = "") 
         return None
     chosen = point or min(family.supernet.points.values(), key=lambda each: each.macs).name
     return gaussian(chosen, Features(family.core, family.supernet, chosen).of(task, data))
+
+
+def _start(family: Measurable, kind: str, layers: Sequence[str], options: Mapping[str, Any], seed: int) -> Plug:
+    """Return the plug that training starts from; one around the whole network is put where that reads its tokens."""
+    core, supernet = family.core, family.supernet
+    if kind in KINDS and KINDS.get(kind).around:
+        layers = layers or [token_layer(core, supernet.module.eval())]
+        sees_back_only = core.task == TASKS.get("language").name
+        options = {**({"in_front": True} if sees_back_only else {}), **options}
+    return new_plug(supernet, kind, layers=layers, seed=seed, options=options)
 
 
 def check_adapt_options(options: Mapping[str, Any]) -> None:

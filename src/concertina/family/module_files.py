@@ -23,10 +23,12 @@ from concertina.errors import (
     ShapeError,
     StorageError,
     VersionError,
+    some,
 )
 from concertina.family.modules import Module
 from concertina.family.routing import Gaussian
 from concertina.load import fingerprint
+from concertina.modules import KINDS
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, new_plug
 from concertina.save.atomic import replacing
@@ -159,11 +161,14 @@ def _plug(supernet: Supernet, index: int, told: Any, tensors: dict[str, Tensor])
     if not isinstance(told, dict) or not isinstance(told.get("options"), dict) or not _texts(told.get("layers")):
         raise HeaderError(where, asked="something else", allowed="kind, options and layers")
     try:
-        made = new_plug(supernet, told.get("kind"), layers=told["layers"], options=told["options"])  # type: ignore[arg-type]
+        rule, layers = KINDS.get(str(told.get("kind")))(), told["layers"]
+        there = dict(supernet.module.named_modules())
+        wrong = [path for path in layers if path not in there or not rule.suits(there[path])]
+        if wrong or not layers or (rule.whole and layers != [""]):
+            raise HeaderError(where, asked=f"layers {some(wrong or layers)}", allowed=f"layers that suit {rule.name!r}")
+        made = new_plug(supernet, rule.name, layers=layers, options=told["options"], exact=True)
     except ConcertinaError as error:
         raise HeaderError(where, asked=str(error)) from error
-    if set(made.places) != set(told["layers"]):
-        raise HeaderError(where, asked="layers that the network does not have so", allowed="layers of this network")
     found = {key: _taken(tensors, f"{PLUG}{index}.{key}", tensor) for key, tensor in made.tensors.items()}
     return made.with_tensors(found)
 

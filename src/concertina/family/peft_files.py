@@ -242,7 +242,7 @@ def _as_adapter(module: nn.Module, plugs: Sequence[Plug]) -> Adapter:
             elif plug.kind == LORA:
                 places = (1,) * (own["A"].dim() - 2)
                 layers[path] = {"A": own["A"], "B": own["B"].reshape(*own["B"].shape, *places)}
-                scales[path] = plug.options["alpha"] / plug.options["rank"]
+                scales[path] = plug.options["alpha"] / max(plug.options["rank"], plug.options["grow_to"])
                 embeddings |= {path} if isinstance(layer, nn.Embedding) else set()
             else:
                 reads = bool(plug.options["inputs"])

@@ -58,6 +58,8 @@ class Kind(ABC):
     """Whether it multiplies what a layer computes; it then acts on all that others have added."""
     reads_inputs: bool = False
     """Of a kind that is never merged: whether it reads what the layer reads."""
+    around: bool = False
+    """Whether it is put on one layer and around the whole subnet."""
 
     @abstractmethod
     def suits(self, layer: nn.Module) -> bool:
@@ -67,7 +69,7 @@ class Kind(ABC):
     def own(
         self, layer: nn.Module, names: Mapping[str, str], options: Mapping[str, Any], generator: torch.Generator
     ) -> dict[str, Owned]:
-        """Return the own tensors of one layer, such that nothing changes yet.
+        """Return the own tensors of one layer, such that nothing changes yet where a kind can do so.
 
         Args:
             layer: A layer that suits.
@@ -93,6 +95,15 @@ class Kind(ABC):
         Args:
             layer: The layer; it belongs to one subnet alone, its weights are shared.
             own: The own tensors of that subnet; gradients flow into them where they need any.
+            options: All of `options`.
+        """
+
+    def attach_around(self, subnet: nn.Module, layer: nn.Module, options: Mapping[str, Any]) -> None:  # noqa: B027
+        """Change in place what a whole subnet is given and gives, of a kind that is `around`; nothing for others.
+
+        Args:
+            subnet: The subnet, its layers attached.
+            layer: The layer of it that the kind is put on.
             options: All of `options`.
         """
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concertina.errors import InputError
+from concertina.errors import InputError, some
 from concertina.modules import KINDS, Follows, Kind, Owned, Places, checked_options, layers_for
 from concertina.nest.builder import build, subnet_tensors
 from concertina.nest.order import named_tensors
@@ -91,12 +91,15 @@ def new_plug(
     for path in layers if exact else layers_for(rule, supernet.module, layers):
         layer = supernet.module.get_submodule(path)
         held = dict(layer.named_parameters(recurse=False))
-        tied = [name for name, parameter in held.items() if users[id(parameter)] > 1]
+        tied = [] if rule.around else [name for name, parameter in held.items() if users[id(parameter)] > 1]
         if tied and layers:
             asked = f"{path!r}, whose {tied[0]} other layers have too"
             raise InputError("layers of a module", asked=asked, allowed="layers with tensors of their own")
         if not tied:
             places[path] = rule.own(layer, {name: names[id(p)] for name, p in held.items()}, chosen, generator)
+    if rule.around and len(places) != 1:
+        do = "Name the one that reads the network's tokens."
+        raise InputError(f"layers of a module of kind {kind!r}", asked=some(places), allowed="one", do=do)
     return Plug(kind, chosen, places)
 
 
@@ -156,6 +159,7 @@ def with_plugs(
     for plug, own in cuts:
         for path, tensors in own.items():
             plug.rule.attach(subnet.get_submodule(path), tensors, plug.options)
+            plug.rule.attach_around(subnet, subnet.get_submodule(path), plug.options)
     return subnet
 
 
@@ -163,7 +167,8 @@ def _in_order(plugs: Sequence[Plug]) -> list[Plug]:
     """Return plugs in the order in which they act.
 
     Raises:
-        InputError: The inputs of a layer are scaled that another plug, which cannot be merged, reads.
+        InputError: The inputs of a layer are scaled that another plug, which cannot be merged, reads; or two plugs are
+            around the whole network.
     """
     reading = {path: plug.kind for plug in plugs if plug.rule.reads_inputs for path in plug.places}
     for plug in plugs:
@@ -171,6 +176,9 @@ def _in_order(plugs: Sequence[Plug]) -> list[Plug]:
         if both:
             asked = f"{plug.kind!r} on its inputs and {reading[both[0]]!r}"
             raise InputError(f"modules on layer {both[0]!r}", asked=asked, allowed="one of both")
+    around = [plug.kind for plug in plugs if plug.rule.around]
+    if len(around) > 1:
+        raise InputError("modules around a whole network", asked=" and ".join(map(repr, around)), allowed="one")
     return sorted(plugs, key=lambda plug: (not plug.rule.mergeable, plug.rule.scales))
 
 

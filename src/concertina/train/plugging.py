@@ -16,6 +16,7 @@ from concertina.nest.plugged import Plug, with_plugs
 from concertina.objective.base import Task
 from concertina.train.calibrate import MOVING_STATISTICS
 from concertina.train.loop import TrainingData, num_steps
+from concertina.train.rank_growth import RankGrowth
 from concertina.train.recipes import Phase, largest_smallest_random
 from concertina.train.schedule import Stretch, step_seed
 from concertina.train.settings import TrainSettings
@@ -65,6 +66,7 @@ def train_plugs(
     live = [plug.with_tensors(held) for plug, held in zip(plugs, leaves, strict=True)]
     parameters = [leaf for held in leaves for leaf in held.values()]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    growth = [RankGrowth(plug, held, steps) for plug, held in zip(plugs, leaves, strict=True)]
     spent = 0
     for position in range(steps):
         if progress is not None:
@@ -78,13 +80,15 @@ def train_plugs(
             torch.manual_seed(step_seed(settings.seed, position, "gates"))
             spent += _step(supernet, live, task, batch, stretch.phase.sample(generator))
         _penalise(live)
+        for each in growth:
+            each.before_step(position)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    done = tuple(
-        plug.with_tensors({key: leaf.detach() for key, leaf in held.items()})
-        for plug, held in zip(plugs, leaves, strict=True)
-    )
-    return Trained(done, steps, spent)
+    done = [
+        ranks.grown(plug.with_tensors({key: leaf.detach() for key, leaf in held.items()}))
+        for plug, held, ranks in zip(plugs, leaves, growth, strict=True)
+    ]
+    return Trained(tuple(plug for grown in done for plug in grown), steps, spent)
 
 
 def _step(supernet: Supernet, plugs: Sequence[Plug], task: Task, batch: Sequence[Tensor], points: Sequence[str]) -> int:
