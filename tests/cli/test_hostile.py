@@ -20,9 +20,11 @@ READERS = {
     "report": ["-o", "out.html"],
     "audit": ["--data", "zoo:digits@test"],
     "specialize": ["--classes", "3,5", "-o", "out"],
+    "debias": ["--name", "x", "--attribute", "sex", "--data", "zoo:digits@train", "-o", "out"],
     "bench": ["--quick"],
 }
 """Verbs that read a family file."""
+DEBIAS = ["debias", "{file}", "--name", "x", "--attribute", "sex", "--data", "zoo:digits@train", "-o", "out"]
 FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "0", "-o", "out"]
 MISTAKES = [
     *([*FIT, "--device", name] for name in ("cuda", "cuda:3", "cuda:x", "tpu", "mps", "meta", "")),
@@ -69,6 +71,15 @@ MISTAKES = [
         for more in (["--epochs", "nan"], ["--scores", "stored"], ["--criterion", "random"], ["--device", "tpu"])
     ),
     ["specialize", "{file}", "-o", "out", "--classes", "3,5", "--data", ""],
+    DEBIAS,
+    [*DEBIAS, "--attribute", ""],
+    [*DEBIAS, "--data", ""],
+    [*DEBIAS, "--held", "nowhere.csv"],
+    [*DEBIAS, "--beside", "{file}"],
+    [*DEBIAS, "-o", "{file}", "--yes"],
+    [*DEBIAS, "--name", ""],
+    *([*DEBIAS, option, text] for option in ("--strength", "--penalty", "--epochs") for text in ("nan", "0", "-1")),
+    *([*DEBIAS, *more] for more in (["--by", "magic"], ["--layer", "nowhere"], ["--values", "a,a"], ["--target", "y"])),
     ["audit", "{file}"],
     ["audit", "{file}", "--data", ""],
     *(["audit", "{file}", "--data", "zoo:digits@test", "--audits", text] for text in ("recal", ",")),

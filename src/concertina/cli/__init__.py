@@ -16,6 +16,7 @@ import typer
 from concertina.cli import (
     audit,
     bench,
+    debias,
     demo,
     export,
     extract,
@@ -34,7 +35,7 @@ from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, audit, search, specialize, extract, export, report, demo, bench, methods)
+VERBS = (inspect, fit, measure, audit, search, specialize, debias, extract, export, report, demo, bench, methods)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 

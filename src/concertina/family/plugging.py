@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from torch import nn
 
 from concertina.errors import PointError, some
+from concertina.family.attributes import Attributes
 from concertina.family.dial import point_called
 from concertina.family.module_files import read_module, save_module
 from concertina.family.modules import AdaptOptions, Module, Modules, adapted, measured, plugged_view
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from concertina.family.evidence import Measurable
 
 
-class Plugging:
+class Plugging(Attributes):
     """What a family does with modules."""
 
     supernet: Supernet
