@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from concertina.analyse import group
     from concertina.errors import ConcertinaError
     from concertina.family import Family, factorize, fit, open, prepare
-    from concertina.load import load, open_data, open_labelled_texts, open_texts, open_tokenizer
+    from concertina.load import load, open_data, open_labelled_texts, open_table, open_texts, open_tokenizer
     from concertina.nest import materialize
     from concertina.objective import generate
     from concertina.report import report
@@ -51,6 +51,7 @@ _HOMES = {
     "open": "family",
     "open_data": "load",
     "open_labelled_texts": "load",
+    "open_table": "load",
     "open_texts": "load",
     "open_tokenizer": "load",
     "prepare": "family",
@@ -77,6 +78,7 @@ __all__ = [
     "open",
     "open_data",
     "open_labelled_texts",
+    "open_table",
     "open_texts",
     "open_tokenizer",
     "prepare",

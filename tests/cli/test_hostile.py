@@ -20,10 +20,12 @@ READERS = {
     "report": ["-o", "out.html"],
     "audit": ["--data", "zoo:digits@test"],
     "specialize": ["--classes", "3,5", "-o", "out"],
+    "debias": ["--name", "x", "--attribute", "sex", "--data", "zoo:digits@train"],
     "bench": ["--quick"],
     "adapt": ["--name", "new", "--data", "zoo:digits@train", "--epochs", "0.1"],
 }
 """Verbs that read a family file."""
+DEBIAS = ["debias", "{file}", "--name", "x", "--attribute", "sex", "--data", "zoo:digits@train"]
 FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "0", "-o", "out"]
 MISTAKES = [
     *([*FIT, "--device", name] for name in ("cuda", "cuda:3", "cuda:x", "tpu", "mps", "meta", "")),
@@ -88,6 +90,15 @@ MISTAKES = [
     ["adapt", "{file}", "--data", "", "--name", "new"],
     *(["measure", "{file}", "--data", "zoo:digits@test", "--with", text] for text in ("new", ",", "-new", "auto")),
     ["measure", "{file}", "--latency", "--with", "new"],
+    DEBIAS,
+    [*DEBIAS, "--attribute", ""],
+    [*DEBIAS, "--data", ""],
+    [*DEBIAS, "--held", "nowhere.csv"],
+    [*DEBIAS, "--beside", "{file}"],
+    [*DEBIAS, "-o", "{file}", "--yes"],
+    [*DEBIAS, "--name", ""],
+    *([*DEBIAS, option, text] for option in ("--strength", "--penalty", "--epochs") for text in ("nan", "0", "-1")),
+    *([*DEBIAS, *more] for more in (["--by", "magic"], ["--layer", "nowhere"], ["--values", "a,a"], ["--target", "y"])),
     ["audit", "{file}"],
     ["audit", "{file}", "--data", ""],
     *(["audit", "{file}", "--data", "zoo:digits@test", "--audits", text] for text in ("recal", ",")),

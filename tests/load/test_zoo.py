@@ -27,7 +27,7 @@ def macs(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
 
 
 def test_the_zoo_holds_the_networks_of_the_spine() -> None:
-    small = ("sentence-encoder", "tiny-decoder", "tiny-vit")
+    small = ("sentence-encoder", "table-mlp", "tiny-decoder", "tiny-vit")
     assert ZOO.names() == ("cifar-resnet20", "cifar-resnet56", "digits-cnn", "mlp", *small)
     assert all(entry.summary and entry.source for entry in ZOO)
 

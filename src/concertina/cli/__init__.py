@@ -17,6 +17,7 @@ from concertina.cli import (
     adapt,
     audit,
     bench,
+    debias,
     demo,
     export,
     extract,
@@ -35,7 +36,7 @@ from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, audit, search, specialize, adapt, extract, export, report, demo, bench, methods)
+VERBS = (inspect, fit, measure, audit, search, specialize, adapt, debias, extract, export, report, demo, bench, methods)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 

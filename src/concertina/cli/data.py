@@ -91,8 +91,10 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
 
 def _labelled(text: str, core: Core, report: Progress) -> TensorData:
     """Return data for a network of some classes, labelled by those or by the classes that there were."""
-    from concertina.load import open_data
+    from concertina.load import columns_from, open_data, open_table
 
+    if core.arguments.get("columns"):
+        return open_table(text, columns_from(core.arguments["columns"]))
     try:
         return open_data(text, preprocess=core.preprocess, class_names=core.class_names, progress=report)
     except DataError:

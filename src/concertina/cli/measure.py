@@ -60,11 +60,10 @@ def run(options: Options) -> None:
     if options.verbose:
         console.result(rows, table(TITLES, [[_cell(row, title) for title in TITLES] for row in rows]))
         return
-    from concertina.family.plugging import SCOPE
     from concertina.report import points_notes, points_table
 
     measured = {record.spec for record in records}
-    told = [replace(record, scope="") if record.scope.startswith(SCOPE) else record for record in records]
+    told = [replace(record, scope="") if record.scope.startswith("module") else record for record in records]
     cells = points_table([point for point in family.points if point.spec.text in measured], told)
     notes = [f"quality: with {options.modules}"] * bool(options.modules)
     console.result(rows, table(*cells), *notes, *points_notes(records))

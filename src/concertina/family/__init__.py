@@ -1,6 +1,7 @@
 """What users hold: fit a family, open one, take any size of it."""
 
 from concertina.family.audits import Audited, AuditOptions, Checked
+from concertina.family.debiasing import Debiased, DebiasOptions
 from concertina.family.evidence import Evidence
 from concertina.family.factorizing import factorize
 from concertina.family.family import Family
@@ -16,6 +17,8 @@ __all__ = [
     "AuditOptions",
     "Audited",
     "Checked",
+    "DebiasOptions",
+    "Debiased",
     "Evidence",
     "Family",
     "Outlook",

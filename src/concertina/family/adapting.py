@@ -79,7 +79,7 @@ def adapted(
         "training MACs": str(trained.macs_spent),
         "seed": str(settings.seed),
     }
-    private = _statistics(supernet, task, data, trained.plugs)
+    private = statistics_of(supernet, task, data, trained.plugs)
     return Module(name, trained.plugs, private, task.class_names, facts, router=looks_of(family, task, data))
 
 
@@ -200,7 +200,7 @@ def _without(plug: Plug, head: Plug) -> Plug:
     return replace(plug, places={place: own for place, own in plug.places.items() if place not in head.places})
 
 
-def _statistics(
+def statistics_of(
     supernet: Supernet, task: Task, data: TensorData, plugs: Sequence[Plug]
 ) -> dict[str, dict[str, Tensor]]:
     """Return the moving statistics of every point with the plugs; nothing where no layer has any."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from concertina.errors import DataError, InputError, PointError
 from concertina.family.adapting import AdaptOptions, adapted, looks_of, measured
 from concertina.family.answering import Answers, answered, check_inputs, wishes
+from concertina.family.attributes import Attributes
 from concertina.family.composing import composition
 from concertina.family.dial import point_called
 from concertina.family.given import filled, taken
@@ -21,18 +22,16 @@ from concertina.family.module_files import module_bytes, module_within, read_mod
 from concertina.family.modules import AUTO, BASE, Module, Modules, plugged_view
 from concertina.family.peft_files import peft_module, save_peft_module
 from concertina.family.persist import Opened
+from concertina.family.probing import scope_of
 from concertina.family.routing import Features, choose
 from concertina.nest import Supernet
 from concertina.types import Record
-
-SCOPE = "module "
-"""Before the names of modules in the scope of Records."""
 
 if TYPE_CHECKING:
     from concertina.family.evidence import Measurable
 
 
-class Plugging:
+class Plugging(Attributes):
     """What a family does with modules."""
 
     supernet: Supernet
@@ -78,7 +77,7 @@ class Plugging:
         if not self.complete:
             raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
         module = adapted(family, name, data, **options)
-        found = [] if validation is None else measured(family, [module], validation, scope=f"{SCOPE}{name}")
+        found = [] if validation is None else measured(family, [module], validation, scope=scope_of([module]))
         self.modules.add(module)
         family.add_records(found)
         return found
@@ -96,8 +95,7 @@ class Plugging:
             DataError: The data does not fit the network, or is labelled by other classes.
         """
         chosen = composition(self.modules, modules)
-        scope = SCOPE + ",".join(module.name for module in chosen) if chosen else ""
-        found = measured(self, chosen, data, points, scope)
+        found = measured(self, chosen, data, points, scope_of(chosen))
         self.add_records(found)
         return found
 

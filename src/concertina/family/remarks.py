@@ -8,6 +8,9 @@ from concertina.family.evidence import CORE
 from concertina.objective.base import Metric
 from concertina.types import Point, Record
 
+CHANGE = "accuracy_change"
+"""Metric of how much more often a point is right with a module than without; in brackets behind it, of which group."""
+
 
 def remarks(points: Sequence[Point], records: Sequence[Record], metric: Metric) -> tuple[str, ...]:
     """Return what a user should know before trusting the family; nothing when there is nothing to say.
@@ -24,7 +27,25 @@ def remarks(points: Sequence[Point], records: Sequence[Record], metric: Metric) 
     for point in points:
         own = [record for (spec, _), record in measured.items() if spec == point.spec.text and point.share >= 1]
         found += [_below(point, r, measured[CORE, r.data], metric) for r in own if (CORE, r.data) in measured]
-    return tuple(filter(None, found))
+    return (*filter(None, found), *hurt_groups(points, records))
+
+
+def hurt_groups(points: Sequence[Point], records: Sequence[Record]) -> tuple[str, ...]:
+    """Return a sentence for each group that a module serves worse: the interval of its change lies below 0.
+
+    Args:
+        points: Operating points.
+        records: All Records; those of other metrics are passed over.
+    """
+    names = {point.spec.text: point.name for point in points}
+    return tuple(
+        f"{record.scope} hurts {record.metric.removeprefix(CHANGE)[1:-1]} at point {names[record.spec]!r}: accuracy "
+        f"{record.value:+.1%} (95% interval {record.low:+.1%} to {record.high:+.1%}, n={record.n}). "
+        "Lower its strength, or train it longer."
+        for record in records
+        if record.metric.startswith(f"{CHANGE}[") and record.spec in names
+        if record.low is not None and record.high is not None and record.high < 0
+    )
 
 
 def _below(point: Point, own: Record, core: Record, metric: Metric) -> str:

@@ -20,6 +20,9 @@ from concertina.load.zoo import ZOO, ZooNetwork
 from concertina.types import Core, Preprocess
 from concertina.types.network import UNFIT
 
+LARGEST_TEXT = 100_000
+"""Most bytes of a text that an argument of a zoo network names."""
+
 
 def load(
     source: str | nn.Module,
@@ -174,16 +177,31 @@ def _find(source: str) -> tuple[str, ZooNetwork, dict[str, Any]]:
 
 
 def _parse_arguments(text: str, network: ZooNetwork) -> dict[str, Any]:
-    """Return "width=32,hidden=16x8" as arguments; numbers of a list are joined by 'x'."""
+    """Return "width=32,hidden=16x8" as arguments: numbers of a list are joined by 'x', texts lie in files."""
     given: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
+        if isinstance(network.defaults.get(key), str):
+            given[key] = _text_in(value, key)
+            continue
         numbers = value.split("x")
         if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers):
             raise LoadError(f"argument {key!r} of a zoo network", asked=repr(value), allowed="numbers, joined by 'x'")
         is_list = isinstance(network.defaults.get(key), list)
         given[key] = [int(number) for number in numbers] if is_list else int(numbers[0])
     return given
+
+
+def _text_in(path: str, key: str) -> str:
+    """Return the text of a small file that an argument names."""
+    try:
+        if not 0 < Path(path).stat().st_size <= LARGEST_TEXT:
+            raise LoadError(f"argument {key!r}", asked=repr(path), allowed=f"a file of 1 to {LARGEST_TEXT:,} bytes")
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        if isinstance(error, LoadError):
+            raise
+        raise LoadError(f"argument {key!r}", asked=repr(path), allowed="a text file that can be read") from error
 
 
 def _zoo_module(name: str, network: ZooNetwork, arguments: Mapping[str, Any], weights: str | Path | None) -> nn.Module:

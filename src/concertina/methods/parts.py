@@ -12,7 +12,7 @@ from concertina.export import EXPORTERS
 from concertina.load import LIBRARIES, ZOO
 from concertina.load.sources import SOURCES
 from concertina.modules import KINDS
-from concertina.objective import AUGMENTATIONS, DISTANCES, TASKS
+from concertina.objective import AUGMENTATIONS, DISTANCES, REMOVALS, TASKS
 from concertina.registry import Registry
 from concertina.score import CRITERIA
 from concertina.search import EXECUTORS, STRATEGIES
@@ -22,4 +22,4 @@ from concertina.train import RECIPES
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
     trained = (ZOO, LIBRARIES, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, WAYS, AXES, RECIPES)
-    return (*trained, KINDS, AUDITS, GUARANTEES, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)
+    return (*trained, KINDS, REMOVALS, AUDITS, GUARANTEES, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)

@@ -79,7 +79,7 @@ def train_plugs(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(settings.seed, position, "gates"))
             spent += _step(supernet, live, task, batch, stretch.phase.sample(generator))
-        _penalise(live)
+        penalise_gates(live)
         for each in growth:
             each.before_step(position)
         optimizer.step()
@@ -97,7 +97,7 @@ def _step(supernet: Supernet, plugs: Sequence[Plug], task: Task, batch: Sequence
     spent = 0
     for name in points:
         point = supernet.points[name]
-        subnet = with_plugs(supernet, point.spec, plugs, _apart(supernet, name), gradient=True).eval()
+        subnet = with_plugs(supernet, point.spec, plugs, private_copies(supernet, name), gradient=True).eval()
         for layer in subnet.modules():
             if isinstance(layer, MOVING_STATISTICS):
                 layer.train()
@@ -113,13 +113,13 @@ def _step(supernet: Supernet, plugs: Sequence[Plug], task: Task, batch: Sequence
     return spent
 
 
-def _apart(supernet: Supernet, point: str) -> Mapping[str, Tensor]:
+def private_copies(supernet: Supernet, point: str) -> Mapping[str, Tensor]:
     """Return copies of what training writes to: the private tensors of a point, or the shared statistics."""
     held = supernet.private[point] or dict(supernet.module.named_buffers())
     return {name: tensor.detach().clone() for name, tensor in held.items()}
 
 
-def _penalise(plugs: Sequence[Plug]) -> None:
+def penalise_gates(plugs: Sequence[Plug]) -> None:
     """Add the gradient of what open gates cost."""
     for plug in plugs:
         gates = [tensor for key, tensor in plug.tensors.items() if key.endswith(":gate")]
