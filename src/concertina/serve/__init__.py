@@ -1,0 +1,1 @@
+"""Serving: the right subnet for each request."""
