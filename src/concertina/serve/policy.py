@@ -185,6 +185,8 @@ def _within(ladder: Sequence[Offer], wish: Wish, load: Load, previous: str, marg
     fitting = [offer for offer in ladder if predicted[offer.name] <= budget]
     if not fitting:
         least = predicted[ladder[0].name]
+        if load.ahead_ms <= 0:  # calls are slow just now: unless one is tried, nobody learns when that is over
+            return Decision(ladder[0].name, least, _reason(wish, "the fastest point: calls are slow just now"))
         why = f"{load.ahead_ms:.3g} ms of work are ahead: {ladder[0].name} would answer after {least:.3g} ms"
         return _busy(least, load, f"{why}; the budget is {budget:g} ms", least - budget)
     last = _place(ladder, previous)
