@@ -25,6 +25,7 @@ from concertina.cli import (
     methods,
     report,
     search,
+    serve,
     specialize,
 )
 from concertina.cli.launch import check_verb, is_first
@@ -34,7 +35,7 @@ from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, audit, search, specialize, extract, export, report, demo, bench, methods)
+VERBS = (inspect, fit, measure, audit, search, specialize, extract, export, serve, report, demo, bench, methods)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 

@@ -60,13 +60,6 @@ class Session:
         InputError: A setting is out of range.
         BoundError: No point meets the floor.
         ExtraError, ExportError: The runtime is not installed, or cannot run a point.
-
-    Example:
-        >>> import concertina as ct
-        >>> family = ct.fit(ct.load("zoo:mlp"), ct.open_data("zoo:digits@validation"), points=(0.5,), epochs=0)
-        >>> with Session(family) as session:
-        ...     session.infer(torch.zeros(1, 1, 8, 8)).point
-        'p100'
     """
 
     def __init__(
@@ -173,7 +166,7 @@ class Session:
         self.close()
 
     def __repr__(self) -> str:
-        times = ", ".join(f"{name} {found[1]:.3g} ms" for name, found in self.times_ms.items())
+        times = ", ".join(f"{offer.name} {offer.time_ms(1):.3g} ms" for offer in self._policy.offers)
         return f"Session({self.family.core.source}, {self.settings.runtime}: {times})"
 
     def _warmed_up(self, tell: Progress) -> Policy:
@@ -185,10 +178,14 @@ class Session:
         outputs = self._engine(full, "", example)
         self.signature = signature_of(self.family.core, outputs, free_length=self.settings.runtime == EAGER)
         self._splits = all(output.ndim and len(output) == len(example[0]) for output in outputs)
-        batches = sorted({1, self.settings.max_batch})
-        times = timed(self.family, self._engine, batches, self.settings.measure_s)
+        for point in self.points[:-1]:
+            self._engine(point.name, "", example)
+        times = self.settings.times_ms or self._timed()
         tell("warming up", 1.0)
         return Policy(offers_of(self.family, times, self.settings.floor), Rules(limit=self.settings.queue_limit))
+
+    def _timed(self) -> dict[str, dict[int, float]]:
+        return timed(self.family, self._engine, sorted({1, self.settings.max_batch}), self.settings.measure_s)
 
     def _wish(self, samples: int, request: Request) -> tuple[Wish, str]:
         check_request(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -118,7 +117,7 @@ def check_request(request: Request) -> None:
     for name in ("latency_budget_ms", "timeout_ms"):
         if request.get(name) is not None:
             check_amount(name, request[name])
-    if (accuracy := request.get("min_accuracy")) is not None and not (_is_number(accuracy) and math.isfinite(accuracy)):
+    if (accuracy := request.get("min_accuracy")) is not None and not (_is_number(accuracy) and abs(accuracy) < 1e12):
         raise InputError("min_accuracy", asked=repr(accuracy), allowed="a number")
     priority = request.get("priority", USUAL_PRIORITY)
     if not isinstance(priority, int) or isinstance(priority, bool) or not 1 <= priority <= LOWEST:
