@@ -51,7 +51,8 @@ def run(options: Options) -> None:
     """Serve a family over HTTP by the Open Inference Protocol; its subnets are the model's versions.
 
     A request that names no version is answered by the largest subnet that fits its budget. Ready once every subnet is
-    warmed up; SIGTERM ends it after all that waits has been answered. One JSON line a request goes to stderr.
+    warmed up; SIGHUP takes in a new FILE without a failed request, SIGTERM ends it after all that waits has been
+    answered. One JSON line a request goes to stderr.
     """
     settings, name = check(options)
     from concertina.serve.host import Host

@@ -124,22 +124,22 @@ async def _infer(host: Host, request: Request, model: str, version: str) -> Resp
     asked = read_request(body, request.headers.get(HEADER), session.signature, most, version)
     identifier = _identifier(request, asked)
     request.state.identifier = identifier
-    answer = await _answer(host, session, asked)
+    session, answer = await _answer(host, session, asked)
     written, length = written_answer(answer, asked, session.signature, model)
     host.log_answer(identifier, answer, 1000 * (time.perf_counter() - start))
     headers = {REQUEST_ID: identifier} | ({HEADER: str(length)} if length is not None else {})
     return Response(written, media_type=JSON if length is None else BYTES, headers=headers)
 
 
-async def _answer(host: Host, session: Session, asked: Asked) -> Answer:
-    """Return the answer of the session; of the one that took its place, when it was closed in between."""
+async def _answer(host: Host, session: Session, asked: Asked) -> tuple[Session, Answer]:
+    """Return the session that answered, and its answer: the one that took over, where that happened in between."""
     try:
         future = session.submit(*asked.inputs, **asked.request)
     except BusyError:
         if (newer := host.session) is session or newer is None:
             raise
-        future = newer.submit(*asked.inputs, **asked.request)
-    return await asyncio.wrap_future(future)
+        session, future = newer, newer.submit(*asked.inputs, **asked.request)
+    return session, await asyncio.wrap_future(future)
 
 
 def _named(host: Host, model: str, version: str) -> Session:

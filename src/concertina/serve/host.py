@@ -32,6 +32,7 @@ class Host:
         self._session: Session | None = None
         self._closed = False
         self._opened = threading.Event()
+        self._swapping = threading.Lock()
         self.error: BaseException | None = None
         """Why the session could not be opened; None while all is well."""
         self.failed: Callable[[], None] = lambda: None
@@ -57,10 +58,32 @@ class Host:
         """Wait until the session is open, or cannot be; return whether one of both has come."""
         return self._opened.wait(timeout_s)
 
+    def reload(self) -> bool:
+        """Open the session anew, let it take over, and return whether it did; where it cannot be opened all stays.
+
+        No request fails for it: those that wait are answered by the old session, new ones by the new.
+        """
+        self._opened.wait()
+        with self._swapping:
+            old = self.session
+            if old is None:
+                return False
+            try:
+                fresh = self._opening()
+            except Exception as error:  # whatever is wrong with the new file, the old one goes on
+                log.warning("the new file is not served, the old one is: %s", error)
+                return False
+            fresh.counts = old.counts
+            self._session = fresh
+            log.info("serving the new file: %s", fresh)
+        old.close()
+        return True
+
     def close(self) -> None:
         """Take no more requests and answer those that wait."""
         self._opened.wait()
-        self._closed = True
+        with self._swapping:
+            self._closed = True
         if self._session is not None:
             self._session.close()
 

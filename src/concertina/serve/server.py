@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 
 from concertina.errors import ExtraError, StorageError, how_to_install
@@ -19,6 +21,9 @@ except ImportError as error:
 
 DRAIN_S = 30
 """Seconds that open requests have to end after SIGTERM."""
+SWITCH_S = 0.0005
+"""After so long the thread that computes gets its turn beside the one that reads requests; Python's own 5 ms are longer
+than many a call of a network."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -44,6 +49,8 @@ def bound(host: str, port: int) -> socket.socket:
 def run(host: Host, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that have been taken are answered before it ends.
 
+    SIGHUP opens the file anew; when that fails, the old one is served on.
+
     Args:
         host: Holds the session.
         listening: A bound socket.
@@ -61,11 +68,16 @@ def run(host: Host, listening: socket.socket, ready: Callable[[], None]) -> None
         server.should_exit = True
 
     host.failed, host.opened = stop, ready
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn hands the signal on when it is done
+    handlers: dict[int, Callable[..., None]] = {signal.SIGTERM: lambda *_: None}  # uvicorn hands it on when it is done
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = lambda *_: threading.Thread(target=host.reload, daemon=True).start()
+    sys.setswitchinterval(SWITCH_S)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         server.run(sockets=[listening])
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         listening.close()
     if host.error is not None:
         raise host.error
