@@ -275,6 +275,15 @@ def test_one_bad_request_spoils_no_other() -> None:
         opened._engine = engine
 
 
+def test_a_copy_that_cannot_be_made_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_given: Any) -> bool:
+        raise MemoryError("no room")
+
+    with Session(family(), QUICK) as opened:
+        monkeypatch.setattr(opened._engine, "improve", failing)
+        assert [opened.infer(inputs()).point for _ in range(3)] == ["p100"] * 3
+
+
 def test_closing_drains_and_then_refuses() -> None:
     opened = Session(family(), QUICK)
     futures = [opened.submit(inputs()) for _ in range(20)]

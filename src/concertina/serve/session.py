@@ -262,8 +262,15 @@ class Session:
                 for job in batch:
                     if not job.future.done():
                         job.future.set_exception(error)
-            if not len(self._queue):
+            self._improve()
+
+    def _improve(self) -> None:
+        """Make a copy of a hot subnet while nobody waits; where that fails, views go on answering."""
+        if not self._queue:
+            try:
                 self._engine.improve()
+            except Exception as error:  # no memory for a copy is no reason to stop
+                log.warning("no copy of a subnet was made: %s: %s", type(error).__name__, str(error)[:300])
 
     def _answer(self, batch: list[Job]) -> None:
         """Compute a batch and give each job its part; an input that cannot be computed spoils no other job."""
