@@ -19,6 +19,7 @@ TYPE_CHECKING = False  # True for those who check types; `typing` would take lon
 if TYPE_CHECKING:
     from typing import Any
 
+    from concertina import serve as serve
     from concertina.analyse import group
     from concertina.errors import ConcertinaError
     from concertina.family import Family, factorize, fit, open, prepare
@@ -87,7 +88,13 @@ __all__ = [
 ]
 
 
+_ROOMS = ("serve",)
+"""Rooms that users reach by a dot, loaded at first use."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"concertina.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'concertina' has no attribute {name!r}")
     return getattr(importlib.import_module(f"concertina.{_HOMES[name]}"), name)
@@ -105,4 +112,4 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, *_ROOMS, "__version__"])

@@ -21,6 +21,9 @@ ConcertinaError
 ├── ExportError             a file that computes something else    (exit code 1)
 ├── BoundError              a stated bound that is not met         (exit code 1)
 ├── ResumeError             a checkpoint of another run            (exit code 2)
+├── ServeError              a request that gets no answer          (exit code 1)
+│   ├── BusyError           too much work is ahead: ask again later
+│   └── LateError           it waited longer than its timeout
 └── StorageError            the disk refuses (no space, no right)  (exit code 2)
 """
 
@@ -166,6 +169,30 @@ class BoundError(ConcertinaError):
 
 class ResumeError(ConcertinaError):
     """A checkpoint belongs to another run."""
+
+
+class ServeError(ConcertinaError):
+    """A sound request gets no answer."""
+
+    exit_code = 1
+
+
+class BusyError(ServeError):
+    """Too much work is ahead, or the session is closing.
+
+    Args:
+        where: What happened, as for `ConcertinaError`.
+        asked: As for `ConcertinaError`.
+        retry_after_s: When it is worth asking again.
+    """
+
+    def __init__(self, where: str, *, asked: str = "", retry_after_s: float = 1.0) -> None:
+        super().__init__(where, asked=asked, do=f"Ask again in {max(retry_after_s, 0.001):.3g} s.")
+        self.retry_after_s = retry_after_s
+
+
+class LateError(ServeError):
+    """A request waited longer than its timeout."""
 
 
 class StorageError(ConcertinaError):

@@ -23,6 +23,7 @@ READERS = {
     "debias": ["--name", "x", "--attribute", "sex", "--data", "zoo:digits@train"],
     "bench": ["--quick"],
     "adapt": ["--name", "new", "--data", "zoo:digits@train", "--epochs", "0.1"],
+    "serve": [],
 }
 """Verbs that read a family file."""
 DEBIAS = ["debias", "{file}", "--name", "x", "--attribute", "sex", "--data", "zoo:digits@train"]
@@ -124,6 +125,17 @@ MISTAKES = [
     ["bench", "-o", "/dev/null"],
     ["bench", "-o", "nowhere/at/all"],
     ["bench", "one", "two"],
+    ["serve"],
+    *(["serve", "{file}", "--port", text] for text in ("-1", "65536", "http", "")),
+    *(["serve", "{file}", "--host", text] for text in ("", "192.0.2.1", "x" * 300)),
+    *(["serve", "{file}", "--name", text] for text in ("a/b", "a?b", "\x1b[31m", "x" * 101)),
+    *(["serve", "{file}", "--latency-budget-ms", text] for text in ("0", "-5", "nan", "inf", "soon")),
+    *(["serve", "{file}", "--floor", text] for text in ("", "accuracy", "recall[3]")),
+    *(["serve", "{file}", option, "0"] for option in ("--threads", "--max-batch", "--queue-limit")),
+    ["serve", "{file}", "--max-batch", "99999999999"],
+    ["serve", "{file}", "--copy-bytes", "-1"],
+    ["serve", "{file}", "--runtime", "tensorrt"],
+    ["serve", "{file}", "--modules", "nowhere.safetensors"],
 ]
 
 

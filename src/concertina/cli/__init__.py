@@ -27,6 +27,7 @@ from concertina.cli import (
     methods,
     report,
     search,
+    serve,
     specialize,
 )
 from concertina.cli.launch import check_verb, is_first
@@ -36,7 +37,23 @@ from concertina.cli.streams import let_go_of_stdout, settle
 
 __all__ = ["VERBS", "build_app", "main"]
 
-VERBS = (inspect, fit, measure, audit, search, specialize, adapt, debias, extract, export, report, demo, bench, methods)
+VERBS = (
+    inspect,
+    fit,
+    measure,
+    audit,
+    search,
+    specialize,
+    adapt,
+    debias,
+    extract,
+    export,
+    serve,
+    report,
+    demo,
+    bench,
+    methods,
+)
 """Modules of the verbs, in the order of `concertina --help`."""
 
 

@@ -27,6 +27,9 @@ from concertina.family.routing import Features, choose
 from concertina.nest import Supernet
 from concertina.types import Record
 
+MOST_VIEWS = 1000
+"""Points with modules that are kept; the one not asked for longest gives way."""
+
 if TYPE_CHECKING:
     from concertina.family.evidence import Measurable
 
@@ -105,7 +108,7 @@ class Plugging(Attributes):
         Attached (the default), its weights are views of the family's storage and modules compute beside them. Merged,
         it computes no more than the plain point, with copies of the tensors that modules touch. Either way the family
         is as it was, and the plain point answers as before. Asking again gives the same object, until a module is
-        deleted.
+        deleted or a thousand others were asked for.
 
         Args:
             point: Name of the point.
@@ -127,8 +130,11 @@ class Plugging(Attributes):
             if key not in self._plugged:
                 there = set(self.modules.here)
                 self._plugged = {held: view for held, view in self._plugged.items() if there.issuperset(held[1])}
-                self._plugged[key] = plugged_view(self.supernet, called, chosen, merged=merged)
-            return self._plugged[key]
+                while len(self._plugged) >= MOST_VIEWS:
+                    del self._plugged[next(iter(self._plugged))]
+            found = self._plugged.pop(key, None) or plugged_view(self.supernet, called, chosen, merged=merged)
+            self._plugged[key] = found
+            return found
 
     def plugged(self: Any, point: str) -> Handle:
         """Return a handle on an operating point with the verbs users know: set, disable, merge, unmerge.

@@ -1,0 +1,133 @@
+"""What a server holds: the session that answers now, its name, and its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from concertina.errors import ConcertinaError
+from concertina.serve.counts import Counts
+from concertina.serve.session import Session
+from concertina.serve.settings import Answer
+
+log = logging.getLogger("concertina")
+Line = Callable[[str], None]
+"""Takes one line of the request log."""
+
+
+class Host:
+    """Opens a session while the server already says that it lives, and closes it in peace.
+
+    Args:
+        name: What clients call the model.
+        opening: Opens the session.
+        line: Takes the request log, one JSON object a line; nothing is logged without it.
+    """
+
+    def __init__(self, name: str, opening: Callable[[], Session], line: Line | None = None) -> None:
+        self.name, self._opening, self._line = name, opening, line
+        self._session: Session | None = None
+        self._closed = False
+        self._opened = threading.Event()
+        self._swapping = threading.Lock()
+        self.error: BaseException | None = None
+        """Why the session could not be opened; None while all is well."""
+        self.failed: Callable[[], None] = lambda: None
+        """Called when the session cannot be opened."""
+        self.opened: Callable[[], None] = lambda: None
+        """Called when it is open."""
+
+    @property
+    def session(self) -> Session | None:
+        """The session that answers now; None before it is ready and after it is closed."""
+        return None if self._closed else self._session
+
+    @property
+    def ready(self) -> bool:
+        """Whether every subnet has been warmed up and requests are taken."""
+        return self.session is not None
+
+    def start(self) -> None:
+        """Open the session in a thread of its own."""
+        threading.Thread(target=self._open, name="concertina-opening", daemon=True).start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the session is open, or cannot be; return whether one of both has come."""
+        return self._opened.wait(timeout_s)
+
+    def reload(self) -> bool:
+        """Open the session anew, let it take over, and return whether it did; where it cannot be opened all stays.
+
+        No request fails for it: those that wait are answered by the old session, new ones by the new.
+        """
+        self._opened.wait()
+        with self._swapping:
+            old = self.session
+            if old is None:
+                return False
+            try:
+                fresh = self._opening()
+            except Exception as error:  # whatever is wrong with the new file, the old one goes on
+                log.warning("the new file is not served, the old one is: %s", error)
+                return False
+            fresh.counts = old.counts
+            self._session = fresh
+            log.info("serving the new file: %s", fresh)
+        old.close()
+        return True
+
+    def close(self) -> None:
+        """Take no more requests and answer those that wait."""
+        self._opened.wait()
+        with self._swapping:
+            self._closed = True
+        if self._session is not None:
+            self._session.close()
+
+    def metrics(self) -> str:
+        """Return the figures for Prometheus."""
+        session = self.session
+        gauges = {"ready": ("Whether requests are answered.", float(self.ready))}
+        if session is not None:
+            gauges["waiting"] = ("Requests in the queue.", float(session.waiting))
+            gauges["slowdown"] = ("How much longer calls take than when they were measured.", session.slowdown)
+        return (session.counts if session is not None else Counts()).text(gauges)
+
+    def log_answer(self, identifier: str, answer: Answer, total_ms: float) -> None:
+        """Log one answer."""
+        if self._line is not None:
+            self._write(
+                id=identifier,
+                status=200,
+                subnet=answer.point,
+                queue_ms=round(answer.queue_ms, 3),
+                compute_ms=round(answer.compute_ms, 3),
+                total_ms=round(total_ms, 3),
+                batch=answer.batch,
+                in_time=answer.in_time,
+                why=answer.why,
+            )
+
+    def log_refusal(self, identifier: str, status: int, error: str) -> None:
+        """Log one request without an answer."""
+        if self._line is not None:
+            self._write(id=identifier, status=status, error=error[:300])
+
+    def _open(self) -> None:
+        try:
+            self._session = self._opening()
+            self.opened()
+        except BaseException as error:  # told by whoever waits for the session
+            self.error = error
+            if not isinstance(error, ConcertinaError):
+                log.exception("the session could not be opened")
+            self.failed()
+        finally:
+            self._opened.set()
+
+    def _write(self, **facts: object) -> None:
+        if self._line is not None:
+            self._line(json.dumps({"time_s": round(time.time(), 3), **facts}))
