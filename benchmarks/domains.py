@@ -16,34 +16,28 @@ where it stopped.
 from __future__ import annotations
 
 import argparse
-import io
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from cifar import DATA, HERE, RUNS, opened, the_core
-from imbalanced import images
-from minilm import package
-from PIL import Image
+from cifar import HERE, RUNS, opened, the_core
+from domain_data import DOMAINS, SAMPLES, TEXTS, Domain, few
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import concertina as ct
-from concertina.load import open_labelled_texts
-from concertina.load.data import ArrayData, TensorData, batches
+from concertina.load.data import TensorData, batches
 from concertina.measure.quality import evaluate, paired_difference
 from concertina.measure.runs import new_run, write_run
-from concertina.objective.base import TASKS, Task
-from concertina.types import Preprocess, Record
+from concertina.objective.base import Task
+from concertina.types import Record
 
 OUT = RUNS / "domains"
 SIZES = ("p100", "p50")
-QUALITY, SAMPLES = 75, 6000
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ STUDIES = {
     ),
     "texts": Study(
         RUNS / "minilm" / "label-free.concertina",
-        samples=1600,
+        samples=TEXTS,
         epochs=2.0,
         batch=32,
         tried=512,
@@ -92,119 +86,6 @@ STUDIES = {
         options={"rank": 8, "alpha": 16.0},
         layers=("encoder",),
     ),
-}
-
-
-@dataclass(frozen=True)
-class Domain:
-    """Data of one domain."""
-
-    name: str
-    train: TensorData
-    held: TensorData
-    test: Callable[[], TensorData]
-    """Read when it is measured on, not before."""
-
-    def task(self, preprocess: Preprocess, augment: str) -> Task:
-        return TASKS.get("classification")(self.train.class_names, preprocess, augment=augment)  # type: ignore[call-arg]
-
-
-def compressed(data: TensorData, preprocess: Preprocess) -> ArrayData:
-    """Return normalised images after JPEG."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    found = []
-    for rows in torch.arange(len(data)).split(1000):
-        pixels = (data.inputs[rows] * std + mean).mul(255).round().clamp(0, 255).to(torch.uint8)
-        for image in pixels.movedim(1, -1).numpy():
-            held = io.BytesIO()
-            Image.fromarray(image).save(held, "JPEG", quality=QUALITY)
-            found.append(torch.from_numpy(np.asarray(Image.open(held)).copy()))
-    again = torch.stack(found).movedim(-1, 1).float().div(255)
-    made = ArrayData([(again - mean) / std, data.labels], data.class_names)
-    made.source = f"{data.label} through JPEG {QUALITY}"
-    return made
-
-
-def grey(part: str, preprocess: Preprocess, names: tuple[str, ...]) -> ArrayData:
-    """Return Fashion-MNIST padded to 32x32 in three equal colours."""
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
-    plain = images("fashion-mnist.npz", part, Preprocess(scale=1 / 255, mean=(0.0,), std=(1.0,)), names)
-    made = ArrayData([(F.pad(plain.inputs, (2, 2, 2, 2)).expand(-1, 3, -1, -1) - mean) / std, plain.labels], names)
-    made.source = plain.source
-    return made
-
-
-def few(data: TensorData, count: int, seed: int = 0) -> TensorData:
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data.subset(order[: min(count, len(data))])
-
-
-def jpeg(core: ct.Core) -> Domain:
-    train, held = (
-        few(opened(core, "cifar10-train.parquet"), STUDIES["images"].samples),
-        opened(core, "cifar10-test.npz@part=calibration"),
-    )
-    return Domain(
-        "jpeg",
-        compressed(train, core.preprocess),
-        compressed(held, core.preprocess),
-        lambda: compressed(opened(core, "cifar10-test.npz@part=test"), core.preprocess),
-    )
-
-
-def fashion(core: ct.Core) -> Domain:
-    names = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-    whole = grey("train", core.preprocess, names)
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(7))
-    train, held = whole.subset(order[:SAMPLES]), whole.subset(order[-5000:])
-    return Domain("fashion", train, held, lambda: grey("test", core.preprocess, names))
-
-
-def cells(core: ct.Core) -> Domain:
-    names = ("RBC", "WBC", "Platelets")
-    train, held = (images("bccd-cells.npz", part, core.preprocess, names) for part in ("train", "val"))
-    return Domain(
-        "cells",
-        few(train, STUDIES["images"].samples),
-        held,
-        lambda: images("bccd-cells.npz", "test", core.preprocess, names),
-    )
-
-
-SENTENCES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
-    "films": ("sst2.parquet", "", ("bad", "good")),
-    "products": ("sentiment-domains.parquet", "domain=product", ("bad", "good")),
-    "news": ("sentiment-domains.parquet", "domain=news-opinion", ("bad", "good")),
-    "subjectivity": ("subjectivity.parquet", "", ("objective", "subjective")),
-    "questions": ("trec.parquet", "", ("abbreviation", "entity", "description", "human", "location", "number")),
-    "topics": ("ag-news-small.parquet", "", ("world", "sports", "business", "science")),
-}
-"""Name -> file, what is selected of it, and names for its labels (their meaning does not matter here)."""
-
-
-def texts(name: str) -> Domain:
-    """Return sentences with classes; a tenth of `train`, or more, is what decisions rest on."""
-    file, chosen, names = SENTENCES[name]
-
-    def read(split: str) -> TensorData:
-        selection = ",".join(part for part in (f"split={split}", chosen) if part)
-        data = open_labelled_texts(
-            DATA / f"{file}@{selection}", package() / "tokenizer.json", max_tokens=40, class_names=names
-        )
-        return TensorData(data.tensors, names)
-
-    whole = read("train")
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(7))
-    held = max(400, len(whole) // 10)
-    samples = STUDIES["texts"].samples
-    return Domain(
-        name, whole.subset(order[held:][:samples]), whole.subset(order[: min(held, 800)]), lambda: read("test")
-    )
-
-
-DOMAINS: Mapping[str, Mapping[str, Callable[[ct.Core], Domain]]] = {
-    "images": {"jpeg": jpeg, "fashion": fashion, "cells": cells},
-    "texts": {name: lambda _, name=name: texts(name) for name in SENTENCES},  # type: ignore[misc]
 }
 
 
@@ -338,6 +219,46 @@ def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[
     return found
 
 
+def routing(family: ct.Family, domains: Mapping[str, Domain], own: TensorData | None, part: str) -> list[Record]:
+    """Return how often the router finds an input's domain, and what that costs."""
+    asked = {name: domain.held if part == "held" else domain.test() for name, domain in domains.items()}
+    asked |= {"__base__": own} if own is not None else {}
+    found, macs = [], min(point.macs for point in family.points)
+    for name, data in asked.items():
+        routed = [family.route(batch[:-1]) for batch in batches(few(data, 1000), 250)]
+        names = [each for batch in routed for each in batch]
+        share = sum(each == name for each in names) / len(names)
+        told = {str(each): names.count(each) for each in dict.fromkeys(names)}
+        say(f"router: {name} {share:.4f} of {len(names)}: {told}")
+        found.append(Record("router", "routed_rightly", share, "share", len(names), scope=name))
+    cost = macs / family.points["p100"].macs
+    return [*found, Record("router", "macs", cost, "share of the core's", 1)]
+
+
+def switching(family: ct.Family) -> list[Record]:
+    """Return what it takes to switch between a hundred attached modules, and whether anything of the core is copied."""
+    like = next(iter(family.modules.values()))
+    for i in range(100):
+        family.modules.add(replace(like, name=f"copy {i}"))
+    handle, times = family.plugged("p100"), {"first": list[float](), "again": list[float]()}
+    core = {tensor.untyped_storage().data_ptr() for tensor in family.view("p100").parameters()}
+    copied = 0
+    for turn in times:
+        for i in range(100):
+            start = time.perf_counter()
+            handle.set(f"copy {i}")
+            times[turn].append(1e3 * (time.perf_counter() - start))
+            copied += sum(p.numel() for p in handle.network.parameters() if p.untyped_storage().data_ptr() not in core)
+    for i in range(100):
+        family.modules.delete(f"copy {i}")
+    found = [
+        Record("p100", f"switch_ms_{turn}", sorted(held)[50], "ms", 100, sorted(held)[2], sorted(held)[97])
+        for turn, held in times.items()
+    ]
+    say(" ".join(f"{record.metric} {record.value:.3f} [{record.low:.3f}, {record.high:.3f}]" for record in found))
+    return [*found, Record("p100", "values_copied", copied, "values", 100)]
+
+
 def paired_of(a: Tensor, b: Tensor) -> tuple[float, str, float, float]:
     value, low, high = paired_difference(a, b)
     return value, "share", low, high
@@ -354,17 +275,23 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     study, family = STUDIES[asked.study], ct.open(STUDIES[asked.study].file)
     core = the_core("resnet20") if asked.study == "images" else family.core
-    records: list[Record] = []
-    for name in asked.domains or DOMAINS[asked.study]:
-        domain = DOMAINS[asked.study][name](core)
-        if asked.what == "train":
+    domains = {name: DOMAINS[asked.study][name](core) for name in asked.domains or DOMAINS[asked.study]}
+    if asked.what == "train":
+        for domain in domains.values():
             train(family, study, domain)
-        else:
-            records += measure(family, study, domain, asked.part)
-    if records:
-        settings = {"part": asked.part, "kind": study.kind, "options": str(study.options), "epochs": study.epochs}
-        run = new_run(f"domains-{asked.study}", records, settings=settings | {"samples": study.samples})
-        say(f"wrote {write_run(HERE / 'results', run).name}")
+        return
+    records: list[Record] = []
+    for domain in domains.values():
+        records += measure(family, study, domain, asked.part)
+    own = None
+    if asked.study == "images":
+        family.route_base(few(opened(core, "cifar10-train.parquet"), 2000))
+        own = opened(core, f"cifar10-test.npz@part={'calibration' if asked.part == 'held' else 'test'}")
+    records += routing(family, domains, own, asked.part)
+    records += switching(family)
+    settings = {"part": asked.part, "kind": study.kind, "options": str(study.options), "epochs": study.epochs}
+    run = new_run(f"domains-{asked.study}", records, settings=settings | {"samples": study.samples})
+    say(f"wrote {write_run(HERE / 'results', run).name}")
 
 
 if __name__ == "__main__":

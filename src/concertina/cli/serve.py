@@ -65,6 +65,7 @@ def run(options: Options) -> None:
     host = Host(name, lambda: _opened(options, settings), None if options.quiet else _log)
 
     def ready() -> None:
+        """Say where it is served."""
         console.result({"url": address, "model": name}, f"serving {address}")
         sys.stdout.flush()
 

@@ -193,6 +193,7 @@ def _add_errors(app: FastAPI) -> None:
     """Make every error a short JSON object with the right status; what is wrong with a request is never a 500."""
 
     async def ours(request: Request, error: Exception) -> Response:
+        """Answer an error of our own with its status and the request's id."""
         status = status_of(error)
         identifier = getattr(request.state, "identifier", "") or _identifier(request, None)
         app.state.host.log_refusal(identifier, status, str(error))
@@ -202,6 +203,7 @@ def _add_errors(app: FastAPI) -> None:
         return _json({"error": str(error)}, status, headers)
 
     async def http(_request: Request, error: Exception) -> Response:
+        """Answer an error of the protocol."""
         status = error.status_code if isinstance(error, HTTPException) else 400
         said = error.detail if isinstance(error, HTTPException) else "wrong request"
         return _json({"error": str(said)}, status)
