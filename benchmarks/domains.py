@@ -32,7 +32,7 @@ from torch.nn import functional as F
 import concertina as ct
 from concertina.load.data import TensorData, batches
 from concertina.measure.quality import evaluate, paired_difference
-from concertina.measure.runs import new_run, write_run
+from concertina.measure.runs import Run, new_run, read_run, write_run
 from concertina.objective.base import Task
 from concertina.types import Record
 
@@ -264,15 +264,47 @@ def paired_of(a: Tensor, b: Tensor) -> tuple[float, str, float, float]:
     return value, "share", low, high
 
 
+def newest(study: str) -> Path:
+    """Return the last run file of a study."""
+    return max((HERE / "results").glob(f"domains-{study}_*.json"), key=lambda path: path.name.rpartition("_")[2])
+
+
+def table(study: str, run: Run) -> str:
+    """Return the figures of a run as docs/domains.md has them."""
+    held = {(r.scope, r.spec, r.metric): r for r in run.records}
+    points = {name: point.spec.text for name, point in {p.name: p for p in ct.open(STUDIES[study].file).points}.items()}
+    lines = [
+        "| domain | size | core alone | with the module | a network of its own | difference | bytes |",
+        "|---" * 7 + "|",
+    ]
+    for name in DOMAINS[study]:
+        for size in SIZES:
+            spec = run.settings["points"][size]
+            cells = [held.get((f"{name} {scope}", spec, "accuracy")) for scope in ("plain", "module", "alone")]
+            if cells[1] is None:
+                continue
+            difference = held[f"{name} module beside alone", spec, "difference"]
+            bytes_ = held.get((f"{name} module", spec, "bytes"))
+            told = [f"{100 * cell.value:.1f}%" if cell else "-" for cell in cells]
+            spread = f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+            lines.append(
+                f"| {name} | {size} | {' | '.join(told)} | {spread} | {f'{100 * bytes_.value:.1f}%' if bytes_ else ''} |"
+            )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("study", choices=tuple(STUDIES))
-    parser.add_argument("what", choices=("train", "measure"))
+    parser.add_argument("what", choices=("train", "measure", "table"))
     parser.add_argument("part", choices=("held", "test"), nargs="?", default="held")
     parser.add_argument("--domains", nargs="*", default=[])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
+    if asked.what == "table":
+        print(table(asked.study, read_run(newest(asked.study))))
+        return
     study, family = STUDIES[asked.study], ct.open(STUDIES[asked.study].file)
     core = the_core("resnet20") if asked.study == "images" else family.core
     domains = {name: DOMAINS[asked.study][name](core) for name in asked.domains or DOMAINS[asked.study]}
@@ -289,7 +321,13 @@ def main() -> None:
         own = opened(core, f"cifar10-test.npz@part={'calibration' if asked.part == 'held' else 'test'}")
     records += routing(family, domains, own, asked.part)
     records += switching(family)
-    settings = {"part": asked.part, "kind": study.kind, "options": str(study.options), "epochs": study.epochs}
+    settings: dict[str, Any] = {
+        "part": asked.part,
+        "kind": study.kind,
+        "options": str(study.options),
+        "epochs": study.epochs,
+    }
+    settings["points"] = {point.name: point.spec.text for point in family.points}
     run = new_run(f"domains-{asked.study}", records, settings=settings | {"samples": study.samples})
     say(f"wrote {write_run(HERE / 'results', run).name}")
 
