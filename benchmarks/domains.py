@@ -272,11 +272,8 @@ def newest(study: str) -> Path:
 def table(study: str, run: Run) -> str:
     """Return the figures of a run as docs/domains.md has them."""
     held = {(r.scope, r.spec, r.metric): r for r in run.records}
-    points = {name: point.spec.text for name, point in {p.name: p for p in ct.open(STUDIES[study].file).points}.items()}
-    lines = [
-        "| domain | size | core alone | with the module | a network of its own | difference | bytes |",
-        "|---" * 7 + "|",
-    ]
+    titles = ("domain", "size", "core alone", "with the module", "a network of its own", "difference", "bytes")
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for name in DOMAINS[study]:
         for size in SIZES:
             spec = run.settings["points"][size]
@@ -287,9 +284,8 @@ def table(study: str, run: Run) -> str:
             bytes_ = held.get((f"{name} module", spec, "bytes"))
             told = [f"{100 * cell.value:.1f}%" if cell else "-" for cell in cells]
             spread = f"{100 * difference.value:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
-            lines.append(
-                f"| {name} | {size} | {' | '.join(told)} | {spread} | {f'{100 * bytes_.value:.1f}%' if bytes_ else ''} |"
-            )
+            told += [spread, f"{100 * bytes_.value:.1f}%" if bytes_ else ""]
+            lines.append(f"| {name} | {size} | {' | '.join(told)} |")
     return "\n".join(lines)
 
 
@@ -328,7 +324,7 @@ def main() -> None:
         "epochs": study.epochs,
     }
     settings["points"] = {point.name: point.spec.text for point in family.points}
-    run = new_run(f"domains-{asked.study}", records, settings=settings | {"samples": study.samples})
+    run = new_run(f"domains-{asked.study}", records, settings={**told, "samples": study.samples, "points": points})
     say(f"wrote {write_run(HERE / 'results', run).name}")
 
 
