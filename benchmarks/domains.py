@@ -324,7 +324,7 @@ def main() -> None:
         "epochs": study.epochs,
     }
     settings["points"] = {point.name: point.spec.text for point in family.points}
-    run = new_run(f"domains-{asked.study}", records, settings={**told, "samples": study.samples, "points": points})
+    run = new_run(f"domains-{asked.study}", records, settings=settings | {"samples": study.samples})
     say(f"wrote {write_run(HERE / 'results', run).name}")
 
 
