@@ -15,7 +15,15 @@ from safetensors import safe_open
 from tests.family.test_modules import fitted, inverted, parity
 
 import concertina as ct
-from concertina.errors import ConcertinaError, DataError, FormatError, HashError, InputError, UnknownNameError
+from concertina.errors import (
+    ConcertinaError,
+    DataError,
+    FormatError,
+    HashError,
+    InputError,
+    PointError,
+    UnknownNameError,
+)
 from concertina.load.data import ArrayData, TensorData
 from concertina.objective.similarity import Similarity
 
@@ -99,7 +107,7 @@ def test_a_router_without_domains_says_so() -> None:
 @pytest.mark.parametrize(
     ("names", "kind", "says"),
     [
-        ("", InputError, "names of modules"),
+        (None, InputError, "names of modules"),
         ("dark,,odd", InputError, "names of modules"),
         ("dark,dark", InputError, "each once"),
         ("dark,__base__", InputError, "alone"),
@@ -131,6 +139,8 @@ def test_wrong_batches_are_refused() -> None:
         (held.inputs[:0], "dark", "1 up"),
         ([held.inputs[:2], held.inputs[:2]], "dark", "1 tensors"),
         (3, "dark", "tensors"),
+        (held.inputs[:3, :, :, :1].long(), "dark", "int64 of shape"),
+        (held.inputs[:3], 7, "names, or a list"),
     ):
         with pytest.raises(InputError, match=says):
             family.answer(inputs, modules)  # type: ignore[arg-type]
@@ -260,3 +270,28 @@ def test_an_encoder_learns_classes_through_a_head_on_its_outputs(tmp_path: Path)
     again = ct.open(tmp_path / "encoder.concertina")
     assert torch.equal(again.answer(ids[:4], "large ids"), family.answer(ids[:4], "large ids"))
     assert torch.equal(family.answer(ids[:4]), family.view("p100")(ids[:4]))
+
+
+def test_points_that_come_after_a_module_do_not_spoil_it(tmp_path: Path) -> None:
+    family, train, held = fitted("zoo:digits-cnn")
+    family.save(tmp_path / "plain.concertina")
+    later = ct.open(tmp_path / "plain.concertina")
+    later.adapt("dark", inverted(train.subset(range(200))), epochs=0.2, layers=["stem"])
+    later.keep(0.2, calibrate=train, name="small")
+    later.adapt("pale", inverted(train.subset(range(200))), epochs=0.2, layers=["stem"])
+    later.save(tmp_path / "later.concertina")
+    again = ct.open(tmp_path / "later.concertina")
+    for point in ("p30", "p100"):
+        one, other = (each.answer(held.inputs[:8], "dark", point=point) for each in (later, again))
+        assert torch.equal(one, other)
+    with pytest.raises(PointError, match="statistics of module 'dark': got 'small'"):
+        again.answer(held.inputs[:8], "dark", point="small")
+    assert again.answer(held.inputs[:8], "pale", point="small").shape == (8, 10)
+    assert len(again.route(held.inputs[:8])) == 8  # both domains are known at one point
+
+
+def test_a_module_that_makes_a_point_worse_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    family, train, held = fitted()
+    family.adapt("ruined", train.subset(range(128)), held, epochs=1, learning_rate=50.0)
+    family.modules.delete("ruined")
+    assert "point 'p100' is worse with module ruined: accuracy 0." in caplog.text

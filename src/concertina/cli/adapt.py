@@ -12,7 +12,7 @@ import typer
 from concertina.cli.console import Console, Report, records_table
 from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.family_file import check_buildable, look
-from concertina.cli.inputs import assigned, check_data, check_output, data_path, names
+from concertina.cli.inputs import check_data, check_output, data_path, names
 from concertina.cli.options import Common, as_option
 from concertina.errors import DataError, InputError
 
@@ -57,7 +57,10 @@ class Options(TextOptions, Common):
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Family file to write; FILE itself unless said."),
     ] = None
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace the output when it is there already.")] = False
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Replace a module of that name, and the output, when they are there already."),
+    ] = False
 
 
 def run(options: Options) -> None:
@@ -75,6 +78,8 @@ def run(options: Options) -> None:
     with console.progress() as progress:
         progress("reading", 0.0)
         family = ct.open(options.file)
+        if options.yes and options.name in family.modules:
+            family.modules.delete(options.name)
         family.modules.check_new(options.name)
         data, held = _domain(options.data, family, options, progress), None
         if options.held is not None:
@@ -116,14 +121,27 @@ def check(options: Options) -> dict[str, Any]:
         inputs = (options.file, data_path(options.data), data_path(options.held))
         check_output(options.output, replace=options.yes, inputs=inputs)
     given: dict[str, Any] = {"kind": options.kind, "layers": names(options.layers)}
-    numbers = assigned(options.option, "--option").items()
-    given["options"] = {name: int(value) if value.is_integer() else value for name, value in numbers}
+    given["options"] = dict(_valued(text) for text in options.option or ())
     for name in ("epochs", "batch_size", "learning_rate", "seed"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
     _check_given(given)
     Modules().check_new(options.name)
     return given
+
+
+def _valued(text: str) -> tuple[str, Any]:
+    """Return name and value of an option of the kind: a number, or true or false."""
+    name, _, value = (part.strip() for part in text.partition("="))
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    try:
+        number = float(value)
+    except ValueError:
+        name, number = "", 0.0
+    if not name:
+        raise InputError("--option", asked=repr(text), allowed="NAME=NUMBER, or NAME=true, such as rank=4")
+    return name, int(number) if number.is_integer() else number
 
 
 def _check_given(given: dict[str, Any]) -> None:

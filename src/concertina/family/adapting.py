@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
@@ -30,6 +31,8 @@ from concertina.train.calibrate import MOVING_STATISTICS, calibrate, moving, sha
 from concertina.train.plugging import train_plugs
 from concertina.types import Core, Record
 
+log = logging.getLogger("concertina")
+
 BATCH = 128
 CLASSES = "classification"
 USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-3, "weight_decay": 0.01}
@@ -55,9 +58,25 @@ class AdaptOptions(TypedDict, total=False):
 
 
 def adapted(
-    family: Measurable, name: str, source: Any, *, kind: str = "lora", layers: Sequence[str] = (), **options: Any
+    family: Measurable,
+    name: str,
+    source: Any,
+    *,
+    point: str = "",
+    kind: str = "lora",
+    layers: Sequence[str] = (),
+    **options: Any,
 ) -> Module:
     """Return a module trained on a domain's data, for all operating points; see `Family.adapt`.
+
+    Args:
+        family: The family.
+        name: What to call it.
+        source: Its data.
+        point: At which point the router knows domains; the smallest unless said.
+        kind: Kind of module.
+        layers: Layers it is put on.
+        **options: See `AdaptOptions`.
 
     Raises:
         InputError: The name is no name, or an option is wrong.
@@ -80,7 +99,7 @@ def adapted(
         "seed": str(settings.seed),
     }
     private = statistics_of(supernet, task, data, trained.plugs)
-    return Module(name, trained.plugs, private, task.class_names, facts, router=looks_of(family, task, data))
+    return Module(name, trained.plugs, private, task.class_names, facts, router=looks_of(family, task, data, point))
 
 
 def looks_of(family: Measurable, task: Task, data: TensorData, point: str = "") -> Gaussian | None:
@@ -154,6 +173,7 @@ def measured(
     if tuple(data.class_names or names) != tuple(names):
         raise DataError("classes of the data", asked=some(data.class_names), allowed=some(names))
     found = []
+    plain_too = bool(modules) and task.class_names == family.core.class_names
     for name in points or family.supernet.points:
         spec = point_called(family.points, name).spec
         quality = evaluate(
@@ -163,7 +183,15 @@ def measured(
             spec=spec.text,
             data=data.fingerprint,
         )
-        found += [replace(record, scope=scope) for record in quality.records if record.metric == task.metric.name]
+        own = [replace(record, scope=scope) for record in quality.records if record.metric == task.metric.name]
+        if plain_too:
+            before = evaluate(family.view(name), task, batches(data, BATCH), spec=spec.text, data=data.fingerprint)
+            plain = next(record for record in before.records if record.metric == task.metric.name)
+            worse = own[0].value < plain.value if task.metric.direction == "max" else own[0].value > plain.value
+            if worse:
+                told = f"{own[0].value:.4g} beside {plain.value:.4g} without, {len(data)} samples"
+                log.warning("point %r is worse with %s: %s %s", name, scope, plain.metric, told)
+        found += own
     return found
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.errors import InputError, some
+from concertina.family.modules import BASE
 
 Answers = Tensor | list[Tensor]
 """(batch, ...), or one tensor a sample where they have different shapes."""
@@ -29,11 +30,23 @@ def answered(inputs: Sequence[Tensor], wanted: Sequence[str], network: Callable[
     found: list[Tensor] = [torch.empty(0)] * len(wanted)
     with torch.inference_mode():
         for wish, module in networks.items():
-            outputs = module(*(x[rows[wish]] for x in inputs)) if len(networks) > 1 else module(*inputs)
+            outputs = _run(module, [x[rows[wish]] for x in inputs] if len(networks) > 1 else inputs)
             for row, output in zip(rows[wish], outputs, strict=True):
                 found[row] = output
     if len({output.shape for output in found}) == 1:
         return torch.stack(found)
+    return found
+
+
+def _run(module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """Return a network's outputs; raises `InputError` where it cannot take the inputs."""
+    try:
+        found: Tensor = module(*inputs)
+    except RuntimeError as error:
+        shapes = some([f"{x.dtype} of shape {tuple(x.shape)}" for x in inputs])
+        raise InputError(
+            "inputs", asked=f"{shapes}: {str(error)[:100]}", allowed="inputs as the network takes"
+        ) from error
     return found
 
 
@@ -57,11 +70,11 @@ def check_inputs(inputs: Tensor | Sequence[Tensor], examples: Sequence[Tensor]) 
     return given
 
 
-def wishes(modules: str | Sequence[str | Sequence[str]], samples: int) -> list[str]:
+def wishes(modules: str | Sequence[str | Sequence[str] | None], samples: int) -> list[str]:
     """Return what each sample wants, as texts.
 
     Args:
-        modules: One composition for all, or a list with one for each sample.
+        modules: One composition for all, or a list with one for each sample; None is none.
         samples: How many there are.
 
     Raises:
@@ -73,6 +86,10 @@ def wishes(modules: str | Sequence[str | Sequence[str]], samples: int) -> list[s
     """
     if isinstance(modules, str):
         return [modules] * samples
+    if not isinstance(modules, Sequence) or not all(
+        each is None or isinstance(each, str | Sequence) for each in modules
+    ):
+        raise InputError("modules", asked=repr(modules)[:100], allowed="names, or a list of them")
     if len(modules) != samples:
         raise InputError("modules", asked=f"a list of {len(modules)}", allowed=f"{samples}: one for each sample")
-    return [each if isinstance(each, str) else ",".join(each) for each in modules]
+    return [each if isinstance(each, str) else ",".join(each or [BASE]) for each in modules]

@@ -22,8 +22,10 @@ def spelled(asked: str | Sequence[str]) -> tuple[str, ...]:
         >>> spelled("reviews,-gender"), spelled(["reviews"]), spelled("__base__")
         (('reviews', '-gender'), ('reviews',), ())
     """
+    if not isinstance(asked, str | Sequence):
+        raise InputError("modules", asked=repr(asked), allowed="names of modules, such as 'reviews,-gender'")
     parts = asked.split(",") if isinstance(asked, str) else list(asked)
-    if not parts:
+    if parts in ([], [""]):
         return ()
     if not all(isinstance(part, str) and part.strip() for part in parts):
         raise InputError("modules", asked=repr(asked), allowed="names of modules, such as 'reviews,-gender'")
@@ -34,7 +36,12 @@ def spelled(asked: str | Sequence[str]) -> tuple[str, ...]:
     if BASE in names and len(names) > 1:
         raise InputError("modules", asked=f"{BASE!r} with others", allowed=f"{BASE!r} alone: the core without any")
     if AUTO in names:
-        raise InputError("modules", asked=repr(AUTO), allowed="names", do="answer() takes it, where inputs are there.")
+        raise InputError(
+            "modules",
+            asked=repr(AUTO),
+            allowed="names",
+            do="answer(inputs, 'auto') lets the router choose for every sample.",
+        )
     return tuple(name for name in names if name != BASE)
 
 

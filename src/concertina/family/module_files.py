@@ -180,6 +180,8 @@ def _private(supernet: Supernet, tensors: dict[str, Tensor]) -> dict[str, dict[s
     found: dict[str, dict[str, Tensor]] = {}
     for point in supernet.points:
         own = moving(supernet.private[point] or shared_statistics(supernet))
+        if not any(f"{PRIVATE}{point}.{key}" in tensors for key in own):
+            continue  # a point that came after the module: plugging it in there is refused
         found[point] = {key: _taken(tensors, f"{PRIVATE}{point}.{key}", tensor) for key, tensor in own.items()}
     return found
 

@@ -39,10 +39,15 @@ def peft_module(family: Measurable, folder: Path, name: str, class_names: Sequen
     plugs = _lora_plugs(supernet, adapter, paths) if adapter.kind == LORA else _ia3_plugs(supernet, adapter, paths)
     head, names = _head(family, adapter.saved, tuple(class_names))
     plugs = [plug_in_order(supernet, plug, of="family") for plug in [*plugs, *head]]
-    if not family.core.rewritten and fingerprint(as_loaded(supernet)) != family.core.fingerprint:
+    if not _is_as_loaded(family):
         log.warning("adapter %r was made for the core as loaded; the family's weights have been trained since", name)
     facts = {"adapter": f"{adapter.kind} of PEFT, {len(adapter.layers)} layers"}
     return Module(name, tuple(plugs), {}, names, facts)
+
+
+def _is_as_loaded(family: Measurable) -> bool:
+    """Return whether the family's weights are those of the core; not known of layers that were rewritten."""
+    return bool(family.core.rewritten) or fingerprint(as_loaded(family.supernet)) == family.core.fingerprint
 
 
 def save_peft_module(family: Measurable, module: Module, folder: Path) -> None:
@@ -54,6 +59,9 @@ def save_peft_module(family: Measurable, module: Module, folder: Path) -> None:
     if module.private:
         do = "Save it with save_module."
         raise InputError(where, asked="normalisation statistics of its own", allowed="none", do=do)
+    if not _is_as_loaded(family):
+        told = "module %r was made for weights trained since the core was loaded: on that core PEFT answers otherwise"
+        log.warning(told, module.name)
     changes = [plug for plug in module.plugs if plug.kind != HEAD]
     used = [path for plug in changes for path in plug.places]
     twice = [path for path in used if used.count(path) > 1]

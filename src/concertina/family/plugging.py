@@ -79,7 +79,7 @@ class Plugging(Attributes):
         self.modules.check_new(name)
         if not self.complete:
             raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
-        module = adapted(family, name, data, **options)
+        module = adapted(family, name, data, point=self._routed_at(), **options)
         found = [] if validation is None else measured(family, [module], validation, scope=scope_of([module]))
         self.modules.add(module)
         family.add_records(found)
@@ -198,6 +198,11 @@ class Plugging(Attributes):
             self._features = at, Features(self.core, self.supernet, at)
         return choose(known, self._features[1](given))
 
+    def _routed_at(self: Any) -> str:
+        """Return the point at which domains are known already; empty where there is none, or it is no longer there."""
+        known = (module.router.point for module in self.modules.values() if module.router)
+        return next((point for point in known if point in self.supernet.points), "")
+
     def route_base(self: Any, data: Any) -> None:
         """Let the router know what the core's own domain looks like, so that it can tell it from the modules'.
 
@@ -207,9 +212,8 @@ class Plugging(Attributes):
         Raises:
             DataError: The data does not fit the network, or is too small.
         """
-        known = next((module.router.point for module in self.modules.values() if module.router), "")
         held = filled(taken(data, self.core, self.task, labels=False), self.core, self.task)
-        found = looks_of(self, self.task, held, known)
+        found = looks_of(self, self.task, held, self._routed_at())
         if found is None:
             raise DataError("data of the core's own domain", asked=f"{len(held)} samples", allowed="50 or more")
         self._base = Module(BASE, (), {}, self.core.class_names, router=found)

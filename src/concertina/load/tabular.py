@@ -85,10 +85,22 @@ def _cells(name: str, cells: Sequence[Any]) -> NDArray[Any]:
     if not all(cell is None or isinstance(cell, str) for cell in cells):
         raise DataError(f"column {name!r}", asked="missing or mixed cells", allowed="numbers, or texts")
     texts = np.asarray([cell or "" for cell in cells])
-    try:
+    numbers = [_is_number(text) for text in texts.tolist()]
+    if all(numbers):
         return texts.astype(np.float64)
+    empty = [row for row, text in enumerate(texts.tolist()) if not text]
+    if any(numbers) and len(empty) + sum(numbers) == len(texts):
+        asked = f"{len(empty)} empty cells among numbers, the first in row {empty[0]}"
+        raise DataError(f"column {name!r}", asked=asked, allowed="numbers", do="Fill them, or leave the rows out.")
+    return texts
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
     except ValueError:
-        return texts
+        return False
+    return True
 
 
 def fields_of(data: Any) -> Mapping[str, NDArray[Any]]:

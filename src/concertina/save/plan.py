@@ -96,7 +96,7 @@ def check_blobs(blobs: Sequence[Blob], planned: Sequence[Part]) -> Behind:
         ShapeError: A blob has another length than the manifest's tensors say.
     """
     names = [blob.name for blob in blobs]
-    core, has_tables = len(planned), names[-1:] == [TABLES]
+    core, has_tables = len(planned), TABLES in names
     modules = {blob.name.removeprefix(MODULE): blob for blob in blobs[core:] if blob.name.startswith(MODULE)}
     expected = [*(part.name for part in planned), *(MODULE + name for name in modules), *[TABLES] * has_tables]
     if names != expected:

@@ -13,7 +13,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import concertina
-from concertina.errors import BusyError, ConcertinaError, InputError, LateError, PointError, how_to_install
+from concertina.errors import (
+    BusyError,
+    ConcertinaError,
+    FormatError,
+    InputError,
+    LateError,
+    PointError,
+    StorageError,
+    how_to_install,
+)
 from concertina.serve.binary import HEADER
 from concertina.serve.host import Host
 from concertina.serve.protocol import (
@@ -224,7 +233,8 @@ def status_of(error: Exception) -> int:
         >>> status_of(BusyError("full")), status_of(LateError("late")), status_of(InputError("shape"))
         (503, 504, 400)
     """
-    kinds = {BusyError: 503, LateError: 504, NotServedError: 404, PointError: 404, TooLargeError: 413}
+    kinds: dict[type[Exception], int] = {BusyError: 503, LateError: 504, FormatError: 503, StorageError: 503}
+    kinds |= {NotServedError: 404, PointError: 404, TooLargeError: 413}
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), 400)
 
 

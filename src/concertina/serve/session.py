@@ -191,6 +191,10 @@ class Session:
             raise PointError("unknown subnet", asked=repr(subnet)[:100], allowed=", ".join(names), do=do)
         if module:
             self._engine.check(module)
+            if request.get("min_accuracy") is not None:
+                do = "Name the subnet, or leave one of both out."
+                asked, allowed = f"with module {module!r}"[:100], "without: figures are those of plain points"
+                raise InputError("min_accuracy", asked=asked, allowed=allowed, do=do)
         budget = request.get("latency_budget_ms") or self.settings.latency_budget_ms
         return Wish(samples, budget, request.get("min_accuracy"), subnet), module
 
