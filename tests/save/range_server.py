@@ -138,6 +138,16 @@ def silent(seconds: float) -> Fault:
     return fault
 
 
+def held(gate: threading.Event) -> Fault:
+    """Wait before the answer until a gate is opened."""
+
+    def fault(_handler: Handler, _start: int, _stop: int) -> bool:
+        gate.wait(30)
+        return False
+
+    return fault
+
+
 def changing(**fields: object) -> Fault:
     """Serve something else from this request on."""
 
