@@ -22,7 +22,7 @@ from concertina.serve.server import bound
 
 
 @contextmanager
-def served(path: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(path: Path | str, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Give a running server of a file, and its address; it is killed afterwards if need be."""
     words = [sys.executable, "-m", "concertina", "serve", str(path), "--port", "0", "--json", *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}

@@ -14,7 +14,7 @@ from concertina.errors import InputError, LoadError, TruncatedError
 
 if TYPE_CHECKING:
     from concertina.family import Family
-    from concertina.save import Artifact
+    from concertina.save import Artifact, HttpSource
     from concertina.types import Point
 
 Upto = str | float | None
@@ -39,8 +39,8 @@ class WithFile(Protocol):
     """Options among which a family file is."""
 
     @property
-    def file(self) -> Path:
-        """The family file."""
+    def file(self) -> Path | str:
+        """The family file, or its address."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,19 @@ def look(path: Path, upto: str | None) -> Reach:
         architecture = artifact.manifest.architecture
         sample = sum(TensorInfo("input", dtype, shape[1:]).nbytes for shape, dtype in architecture.inputs)
         return Reach(architecture.source, here, points, target, sample)
+
+
+def look_far(source: HttpSource) -> Reach:
+    """Return what the header of a file behind an address says.
+
+    Raises:
+        FormatError: The file is not sound.
+        StorageError: The server refuses, or is silent.
+    """
+    from concertina.save import open_artifact
+
+    manifest = open_artifact(source).manifest
+    return Reach(manifest.architecture.source, manifest.points, manifest.points, None, 0)
 
 
 def open_family(options: FamilyOptions, reach: Reach) -> Family:

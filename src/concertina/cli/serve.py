@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concertina.cli.console import Console
-from concertina.cli.family_file import Reach, check_buildable, look
+from concertina.cli.family_file import Reach, check_buildable, look, look_far
 from concertina.cli.options import Common
 from concertina.errors import InputError
 
 if TYPE_CHECKING:
+    from concertina.save import HttpSource
     from concertina.serve import Session, Settings
+    from concertina.serve.arriving import Arriving
 
 EXAMPLE = "concertina serve digits.concertina --port 8000"
 LOCAL = "127.0.0.1"
@@ -25,7 +27,7 @@ LOCAL = "127.0.0.1"
 class Options(Common):
     """Options of `concertina serve`."""
 
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A family file.")]
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A family file, or its http or https address.")]
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all.")] = LOCAL
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8000
     name: Annotated[str, typer.Option(metavar="NAME", help="What clients call the model; else the file's name.")] = ""
@@ -50,9 +52,10 @@ def run(options: Options) -> None:
 
     A request that names no version is answered by the largest subnet that fits its budget. Ready once every subnet is
     warmed up; SIGHUP takes in a new FILE without a failed request, SIGTERM ends it after all that waits has been
-    answered. One JSON line a request goes to stderr.
+    answered. One JSON line a request goes to stderr. A file behind an address is served from its smallest subnet as
+    soon as that is there, and grows while the rest arrives.
     """
-    settings, name = check(options)
+    settings, name, source = check(options)
     from concertina.serve.host import Host
     from concertina.serve.server import bound
     from concertina.serve.server import run as serve
@@ -62,26 +65,38 @@ def run(options: Options) -> None:
     port = listening.getsockname()[1]
     shown = f"[{options.host}]" if ":" in options.host else options.host
     address = f"http://{shown}:{port}/v2/models/{name}"
-    host = Host(name, lambda: _opened(options, settings), None if options.quiet else _log)
+    arriving = _arriving(source, options.file, settings) if source is not None else None
+    opening = arriving.open if arriving is not None else lambda: _opened(options, settings)
+    host = Host(name, opening, None if options.quiet else _log)
 
     def ready() -> None:
         """Say where it is served."""
         console.result({"url": address, "model": name}, f"serving {address}")
         sys.stdout.flush()
 
-    serve(host, listening, ready)
+    if arriving is not None:
+        arriving.follow(host)
+    try:
+        serve(host, listening, ready)
+    finally:
+        if arriving is not None:
+            arriving.close()
 
 
-def check(options: Options) -> tuple[Settings, str]:
-    """Refuse wrong options before anything is opened; return the settings and the model's name.
+def check(options: Options) -> tuple[Settings, str, HttpSource | None]:
+    """Refuse wrong options before anything is opened; return the settings, the model's name, and what is far.
 
     Raises:
         InputError: An option is wrong.
         FormatError: The file is not sound, or not whole.
+        StorageError: The server that has it refuses, or is silent.
     """
-    reach: Reach = look(options.file, None)
+    from concertina.save import HttpSource, is_address
+
+    source = HttpSource(options.file) if is_address(options.file) else None
+    reach: Reach = look(Path(options.file), None) if source is None else look_far(source)
     check_buildable(options, reach, "concertina.serve.Session(family)")
-    name = options.name or options.file.stem
+    name = options.name or Path(options.file if source is None else source.name).stem
     if not name.isprintable() or not name or set(name) & set("/?#%") or len(name) > 100:
         raise InputError("--name", asked=repr(name)[:100], allowed="1 to 100 characters, none of / ? # %")
     if not options.host:
@@ -96,21 +111,31 @@ def check(options: Options) -> tuple[Settings, str]:
         Bound.read(text)
     if options.latency_budget_ms is not None and not 0 < options.latency_budget_ms < 1e12:
         raise InputError("--latency-budget-ms", asked=f"{options.latency_budget_ms:g}", allowed="a number above 0")
-    return Settings(
-        runtime=options.runtime,
-        threads=options.threads,
-        max_batch=options.max_batch,
-        queue_limit=options.queue_limit,
-        copy_bytes=options.copy_bytes,
-        floor=floor,
-        latency_budget_ms=options.latency_budget_ms,
-    ), name
+    return (
+        Settings(
+            runtime=options.runtime,
+            threads=options.threads,
+            max_batch=options.max_batch,
+            queue_limit=options.queue_limit,
+            copy_bytes=options.copy_bytes,
+            floor=floor,
+            latency_budget_ms=options.latency_budget_ms,
+        ),
+        name,
+        source,
+    )
+
+
+def _arriving(source: HttpSource, address: str, settings: Settings) -> Arriving:
+    from concertina.serve.arriving import Arriving
+
+    return Arriving(source, address, settings)
 
 
 def _opened(options: Options, settings: Settings) -> Session:
     from concertina.serve import Session
 
-    return Session(options.file, settings)
+    return Session(Path(options.file), settings)
 
 
 def _log(line: str) -> None:

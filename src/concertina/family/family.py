@@ -21,7 +21,7 @@ from concertina.family.finish import measure_family
 from concertina.family.given import filled, say_missing_classes, taken
 from concertina.family.latencies import latencies_here
 from concertina.family.outputs import cut_name, cut_view, task_for
-from concertina.family.persist import Opened, save_family
+from concertina.family.persist import Opened, save_family, with_tables
 from concertina.family.plugging import Plugging
 from concertina.family.points import Points
 from concertina.family.promises import PromiseOptions, Promises, held_promises, promise_family
@@ -354,7 +354,7 @@ class Family(Published, Plugging):
         return save_family(Path(path), self.core, self.supernet, self.evidence, self._modules_as_bytes())
 
     def grow(self, upto: str | float | None = None) -> Points:
-        """Read more of the file this family was opened from; views handed out before stay valid.
+        """Read more of the file this family was opened from; views handed out before stay valid, the Records come last.
 
         Args:
             upto: Name or share of the point to reach; the whole file unless said.
@@ -364,11 +364,13 @@ class Family(Published, Plugging):
 
         Raises:
             PointError: The family was not opened from a file, or the file has no such point.
-            FormatError: The file is damaged or ends too early.
+            FormatError: The file is damaged or ends too early; what was here before stays usable.
+            StorageError: The disk or the server refuses, or there is another file by now.
         """
         if self._opened is None:
             raise PointError("this family was not opened from a file", do="All of its points are here already.")
-        self._opened.grow(self.supernet, upto)
+        if tables := self._opened.grow(self.supernet, upto):
+            self.evidence = with_tables(self.evidence, tables, self.core, self.supernet)
         self.modules.read_again()
         return self.points
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
-from concertina.family.class_scores import from_table
 from concertina.family.evidence import Evidence
 from concertina.family.family import Family
-from concertina.family.persist import Opened, example_inputs, rebuild
+from concertina.family.persist import Opened, example_inputs, rebuild, with_tables
 from concertina.family.subset import all_classes
 from concertina.load.zoo import ZOO
 from concertina.objective import AUGMENTATIONS
@@ -31,7 +30,7 @@ def open(
     """Open a family, reading only the bytes it needs.
 
     Args:
-        path: The file, or a source of bytes.
+        path: The file, an http or https address, or a source of bytes.
         module: Your own network, for a family that was made from one; the zoo's are built from data.
         upto: Name of the point (or share of the MACs) to read up to; the whole file unless said. Only the points
             within are there; `grow()` reads on.
@@ -46,6 +45,7 @@ def open(
         FormatError: The file is damaged, hostile, cut, or of another version; nothing in it is ever executed.
         LoadError: A module is needed, or the one given is another network.
         PointError: No such point.
+        StorageError: The file cannot be read, or the server refuses or is silent.
     """
     artifact = open_artifact(path, sha256=sha256)
     manifest = artifact.manifest
@@ -67,12 +67,9 @@ def open(
         rewritten=manifest.architecture.rewritten,
     )
     tables = artifact.tables() if upto is None else {}
-    evidence = Evidence(
-        records=tuple(tables.get("records", ())),
-        core_predictions=tuple(int(i) for i in tables.get("core_predictions", ())),
-        provenance={key: str(value) for key, value in manifest.provenance.items()},
-        class_scores=from_table(tables["class_scores"], core, supernet) if "class_scores" in tables else None,
-    )
+    evidence = Evidence(provenance={key: str(value) for key, value in manifest.provenance.items()})
+    if tables:
+        evidence = with_tables(evidence, tables, core, supernet)
     return Family(core, supernet, evidence=evidence, opened=opened)
 
 

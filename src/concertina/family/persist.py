@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from concertina.analyse.rewriting import put_rewritten
 from concertina.analyse.slicing import copy_with_tensors
 from concertina.errors import LoadError, UnknownNameError
-from concertina.family.class_scores import to_table
+from concertina.family.class_scores import from_table, to_table
 from concertina.family.evidence import Evidence
 from concertina.family.sound import check_sound
 from concertina.load.core import own_copy, refuse_class
@@ -120,23 +120,23 @@ class Opened:
         content = self.artifact.read(upto, reserve=self.reserve)
         manifest = self.artifact.manifest
         order = GrowthOrder(manifest.space, manifest.steps)
-        tables = self._permutations() if upto is None else {}
-        supernet = Supernet(self._module(content), order, _CostsWhenAsked(self), tables)
+        permutations = _permutations(self.artifact.tables()) if upto is None else {}
+        supernet = Supernet(self._module(content), order, _CostsWhenAsked(self), permutations)
         self._adopt(supernet, content)
         return supernet
 
-    def grow(self, supernet: Supernet, upto: str | float | None) -> None:
-        """Read on and give `supernet` what arrived."""
+    def grow(self, supernet: Supernet, upto: str | float | None) -> dict[str, Any]:
+        """Read on, give `supernet` what arrived, and return the tables where that was the last of it."""
+        before = self._position
         content = self.artifact.grow(upto)
         if not self.reserve:
             supernet.module = self._module(content)
         self._adopt(supernet, content)
-        if self.complete and not supernet.permutations:
-            supernet.permutations = self._permutations()
-
-    def _permutations(self) -> dict[str, Tensor]:
-        stored = self.artifact.tables().get("permutations", {})
-        return {name: torch.from_numpy(np.array(order)).long() for name, order in stored.items()}
+        if not self.complete or (before == self._position and supernet.permutations):
+            return {}
+        tables = self.artifact.tables()
+        supernet.permutations = _permutations(tables)
+        return tables
 
     def _module(self, content: Content) -> nn.Module:
         infos = {info.name: info for info in self.artifact.manifest.tensors}
@@ -153,6 +153,19 @@ class Opened:
                 supernet.add(point, {n: nn.Parameter(t) if n in parameters else t for n, t in tensors.items()})
         self._position = content.position
         self.spec = content.spec
+
+
+def with_tables(evidence: Evidence, tables: Mapping[str, Any], core: Core, supernet: Supernet) -> Evidence:
+    """Return evidence with what the tables of a file hold: Records, the core's predictions, scores of classes."""
+    scores = from_table(tables["class_scores"], core, supernet) if "class_scores" in tables else evidence.class_scores
+    predictions = tuple(int(i) for i in tables.get("core_predictions", ()))
+    made = replace(evidence, records=(), core_predictions=predictions, class_scores=scores)
+    return made.with_records((*tables.get("records", ()), *evidence.records))
+
+
+def _permutations(tables: Mapping[str, Any]) -> dict[str, Tensor]:
+    stored = tables.get("permutations", {})
+    return {name: torch.from_numpy(np.array(order)).long() for name, order in stored.items()}
 
 
 class _CostsWhenAsked:

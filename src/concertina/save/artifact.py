@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from concertina.errors import FormatError, LayoutError, StorageError, UnknownNameError
+from concertina.save.address import is_address
 from concertina.save.codec import from_json
 from concertina.save.format import Blob, read_blob, read_header
 from concertina.save.layout import from_bytes
 from concertina.save.manifest import Manifest
 from concertina.save.plan import check_blobs, parts
 from concertina.save.reach import Upto, last_part, truncated
+from concertina.save.remote import HttpSource
 from concertina.save.sources import ByteSource, FileSource
 from concertina.save.tables import unpack
 from concertina.save.tensors import Array, by_item_size
@@ -62,18 +64,18 @@ def open_artifact(source: str | Path | ByteSource, *, sha256: str | None = None)
     """Open a file and read its header; no byte after the header is read, and nothing is executed.
 
     Args:
-        source: A path, or anything that has a size and reads ranges.
+        source: A path, an http or https address, or anything that has a size and reads ranges.
         sha256: The header's hash, if you know it from elsewhere: pins the whole file.
 
     Raises:
-        StorageError: The path cannot be read, or is no regular file.
+        StorageError: The path cannot be read, or is no regular file; the server refuses or is silent.
         FormatError: The file is not a sound artifact; the class says why.
     """
     if not isinstance(source, str | Path):
         return Artifact(source, sha256=sha256)
-    file = FileSource(source)
+    file = HttpSource(str(source)) if is_address(source) else FileSource(source)
     try:
-        return Artifact(file, sha256=sha256, name=f"file {str(source)!r}")
+        return Artifact(file, sha256=sha256, name=f"file {str(getattr(file, 'name', source))!r}")
     except BaseException:
         file.close()
         raise
@@ -223,8 +225,8 @@ class Artifact:
             return self._blob(self._behind.modules[name])
 
     def close(self) -> None:
-        """Close the file, if it was opened by path; arrays that were read stay valid."""
-        if isinstance(self._source, FileSource):
+        """Close the file or connection; arrays that were read stay valid."""
+        if isinstance(self._source, FileSource | HttpSource):
             self._source.close()
 
     def __enter__(self) -> Artifact:

@@ -109,7 +109,9 @@ def _add_model_routes(app: FastAPI, host: Host) -> None:
     @app.get("/v2/models/{model}/versions/{version}", tags=["model"])
     async def metadata(model: str, version: str = "") -> Response:
         """What the model takes and gives, and the figures of its subnets, which are its versions."""
-        return _json(model_metadata(_named(host, model, version), model))
+        told = model_metadata(_named(host, model, version), model)
+        told["parameters"] |= host.arriving()
+        return _json(told)
 
     @app.get("/v2/models/{model}/ready", tags=["model"])
     @app.get("/v2/models/{model}/versions/{version}/ready", tags=["model"])

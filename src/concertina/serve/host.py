@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from concertina.errors import ConcertinaError
 from concertina.serve.counts import Counts
@@ -39,6 +40,8 @@ class Host:
         """Called when the session cannot be opened."""
         self.opened: Callable[[], None] = lambda: None
         """Called when it is open."""
+        self.arriving: Callable[[], dict[str, Any]] = dict
+        """Tells for the metadata how far a file is that still arrives."""
 
     @property
     def session(self) -> Session | None:
@@ -59,9 +62,16 @@ class Host:
         return self._opened.wait(timeout_s)
 
     def reload(self) -> bool:
-        """Open the session anew, let it take over, and return whether it did; where it cannot be opened all stays.
+        """Open the session anew, let it take over, and return whether it did; where it cannot be opened all stays."""
+        return self.take_over(self._opening)
+
+    def take_over(self, opening: Callable[[], Session | None]) -> bool:
+        """Let another session take over, and return whether it did.
 
         No request fails for it: those that wait are answered by the old session, new ones by the new.
+
+        Args:
+            opening: Opens it; None where there is none after all.
         """
         self._opened.wait()
         with self._swapping:
@@ -69,13 +79,15 @@ class Host:
             if old is None:
                 return False
             try:
-                fresh = self._opening()
+                fresh = opening()
             except Exception as error:  # whatever is wrong with the new file, the old one goes on
                 log.warning("the new file is not served, the old one is: %s", error)
                 return False
+            if fresh is None:
+                return False
             fresh.counts = old.counts
             self._session = fresh
-            log.info("serving the new file: %s", fresh)
+            log.info("now serving: %s", fresh)
         old.close()
         return True
 

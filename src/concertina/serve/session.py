@@ -45,7 +45,7 @@ class Session:
 
     Opening it makes every point ready: each is run and timed. One thread computes; requests wait in a bounded queue,
     and those for one point go together. No subnet is ever "active": a request names its point, or the policy does.
-    While it is open the family must not be changed.
+    While it is open the family must not be changed; it may grow, which a session opened later sees.
 
     Args:
         source: A family, or its file.
@@ -72,6 +72,7 @@ class Session:
         self.settings.check()
         tell = progress or (lambda _what, _done: None)
         self.family = source if isinstance(source, Family) else open_file(source, module)
+        self._points = tuple(self.family.points)
         self._previous: OrderedDict[tuple[Any, ...], str] = OrderedDict()
         self._slowdown = 1.0
         self.counts = Counts()
@@ -91,7 +92,7 @@ class Session:
     @property
     def points(self) -> tuple[Point, ...]:
         """The points that answer, smallest first."""
-        return tuple(self.family.points)
+        return self._points
 
     @property
     def times_ms(self) -> dict[str, dict[int, float]]:
@@ -189,6 +190,9 @@ class Session:
         if subnet and subnet not in names:
             do = did_you_mean(subnet, names)
             raise PointError("unknown subnet", asked=repr(subnet)[:100], allowed=", ".join(names), do=do)
+        if module and not self.settings.modules:
+            allowed = "none here; of a file that is still arriving, modules come last"
+            raise InputError("module", asked=repr(module)[:100], allowed=allowed)
         if module:
             self._engine.check(module)
             if request.get("min_accuracy") is not None:

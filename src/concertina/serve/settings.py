@@ -38,6 +38,8 @@ class Settings:
     """Most seconds for measuring all points, once a batch size, when the session opens."""
     times_ms: Mapping[str, Mapping[int, float]] | None = None
     """Point -> inputs in one call -> milliseconds, where they are known; measured unless given."""
+    modules: bool = True
+    """Whether requests may name modules of the file."""
 
     def check(self) -> None:
         """Refuse settings out of range.
