@@ -200,7 +200,7 @@ def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[
     module, found = family.load_module(OUT / f"{domain.name}-module.safetensors", domain.name), []
 
     def told(size: str, scope: str, metric: str, value: float, unit: str, *spread: float) -> None:
-        spec = family.points[size].spec.text
+        spec = family.choose(point=size).spec.text
         low, high = spread or (value, value)
         found.append(Record(spec, metric, value, unit, len(data), low, high, scope=f"{domain.name} {scope}"))
         say(f"{domain.name} {size} {scope} {metric} {value:.4f} [{low:.4f}, {high:.4f}]")
@@ -215,7 +215,7 @@ def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[
         for scope, rows in answers.items():
             told(size, scope, "accuracy", float(rows.float().mean()), "share")
         told(size, "module beside alone", "difference", *paired_of(answers["module"], answers["alone"]))
-    told("p100", "module", "bytes", module.size_bytes / family.points["p100"].size_bytes, "share of the core")
+    told("p100", "module", "bytes", module.size_bytes / family.choose(point="p100").size_bytes, "share of the core")
     return found
 
 
@@ -231,7 +231,7 @@ def routing(family: ct.Family, domains: Mapping[str, Domain], own: TensorData | 
         told = {str(each): names.count(each) for each in dict.fromkeys(names)}
         say(f"router: {name} {share:.4f} of {len(names)}: {told}")
         found.append(Record("router", "routed_rightly", share, "share", len(names), scope=name))
-    cost = macs / family.points["p100"].macs
+    cost = macs / family.choose(point="p100").macs
     return [*found, Record("router", "macs", cost, "share of the core's", 1)]
 
 
