@@ -22,7 +22,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
         errors="replace",
-        env=os.environ | environment,
+        env=os.environ | {"PYTHONUNBUFFERED": ""} | environment,  # buffers as a user has them
     )
 
 

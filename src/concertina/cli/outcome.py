@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import typer
 
 from concertina.cli.launch import is_said_elsewhere
-from concertina.cli.streams import hush, let_go_of_stdout, say
+from concertina.cli.streams import hush, let_go_of_stdout, let_go_of_what_is_stuck, say
 from concertina.errors import ConcertinaError, RankError, StorageError
 
 OK, FAILED, REFUSED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -49,7 +49,9 @@ def reported(work: Callable[[], int], *, debug: bool = False) -> int:
             hush()
         if debug and not isinstance(error, SystemExit | typer.Exit):
             traceback.print_exc()
-        return _said(error)
+        code = _said(error)
+        let_go_of_what_is_stuck()
+        return code
 
 
 @contextmanager

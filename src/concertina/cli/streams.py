@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 
 def settle() -> None:
@@ -34,9 +35,23 @@ def say(message: str) -> None:
 def let_go_of_stdout() -> None:
     """Point stdout nowhere, so that its last flush cannot fail again."""
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go(sys.stdout)
     except (OSError, ValueError):
         sys.stdout = _nowhere()
+
+
+def let_go_of_what_is_stuck() -> None:
+    """Point streams nowhere that cannot be written to: Python's own last flush would fail, and hide the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                _let_go(stream)
+
+
+def _let_go(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def hush() -> None:
