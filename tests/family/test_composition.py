@@ -295,3 +295,12 @@ def test_a_module_that_makes_a_point_worse_is_warned_of(caplog: pytest.LogCaptur
     family.adapt("ruined", train.subset(range(128)), held, epochs=1, learning_rate=50.0)
     family.modules.delete("ruined")
     assert "point 'p100' is worse with module ruined: accuracy 0." in caplog.text
+
+
+def test_the_figures_of_a_module_that_was_there_before_are_gone() -> None:
+    family, train, held = fitted()
+    family.adapt("again", train.subset(range(64)), held, epochs=0.2)
+    family.modules.delete("again")
+    family.adapt("again", train.subset(range(64)), held.subset(range(100)), epochs=0.2)
+    family.modules.delete("again")
+    assert {record.n for record in family.records if record.scope == "module again"} == {100}

@@ -69,6 +69,25 @@ def test_a_public_client_understands_the_server_and_sigterm_ends_it_in_peace(pat
     assert {line.get("subnet") for line in lines[:8]} == set(POINTS)
 
 
+def test_a_server_process_answers_counts_what_it_refuses_and_sigterm_ends_it_in_peace(path: Path) -> None:
+    with served(path) as (process, address):
+        base = f"http://{address}/v2/models/digits"
+        assert httpx.get(f"http://{address}/v2/health/ready", timeout=60).status_code == 200
+        entry = {"name": "x", "datatype": "FP32", "shape": [2, 1, 8, 8], "data": inputs(2).flatten().tolist()}
+        for version in ("", *(f"/versions/{point}" for point in POINTS)):
+            answer = httpx.post(f"{base}{version}/infer", json={"inputs": [entry]}, timeout=60).json()
+            wanted = expected(answer["model_version"], inputs(2)).flatten().tolist()
+            assert np.allclose(answer["outputs"][0]["data"], wanted, atol=1e-5)
+        assert httpx.post(f"{base}/infer", content=b"{", timeout=60).status_code == 400
+        assert httpx.get(f"{base}/versions/p33", timeout=60).status_code == 404
+        counted = httpx.get(f"http://{address}/metrics", timeout=60).text
+        assert 'concertina_http_refused_total{status="400"} 1' in counted
+        assert 'concertina_http_refused_total{status="404"} 1' in counted
+        assert taken_before_sigterm(process, f"{base}/infer").status_code == 200
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "")
+
+
 def taken_before_sigterm(process: subprocess.Popen[str], url: str) -> httpx.Response:
     """Return the answer to a request during which the server is told to end."""
     entry = {"name": "x", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.5] * 64}

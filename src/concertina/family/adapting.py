@@ -5,28 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from concertina.analyse.class_head import class_layer
 from concertina.analyse.token_layer import token_layer
-from concertina.errors import DataError, InputError, did_you_mean, some
+from concertina.errors import DataError, some
 from concertina.family.dial import point_called
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
+from concertina.family.module_options import ModuleTraining, module_settings
 from concertina.family.modules import HEAD, OUTPUT_HEAD, Module, plugged_view
-from concertina.family.options import train_settings
 from concertina.family.routing import FEWEST, Features, Gaussian, gaussian
 from concertina.family.samples import calibration_batches
 from concertina.load.data import TensorData, as_data, batches
-from concertina.measure.quality import evaluate
+from concertina.measure.quality import Quality, evaluate, paired_difference
 from concertina.modules import KINDS, checked_options
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, new_plug
 from concertina.objective.base import TASKS, Task
-from concertina.train import Reporter, TrainSettings
 from concertina.train.calibrate import MOVING_STATISTICS, calibrate, moving, shared_statistics
 from concertina.train.plugging import train_plugs
 from concertina.types import Core, Record
@@ -39,7 +38,7 @@ USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e
 """How a module is trained unless said."""
 
 
-class AdaptOptions(TypedDict, total=False):
+class AdaptOptions(ModuleTraining, total=False):
     """Options of `Family.adapt`."""
 
     kind: str
@@ -48,13 +47,6 @@ class AdaptOptions(TypedDict, total=False):
     """Parts of paths of the layers it is put on; all that suit unless said."""
     options: Mapping[str, Any]
     """Options of the kind, such as {"rank": 4}."""
-    epochs: float
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    progress: Reporter | None
-    """Told now and then where the work stands."""
 
 
 def adapted(
@@ -84,7 +76,7 @@ def adapted(
         DataError: The data does not fit the network.
     """
     progress, given = options.pop("progress", None), options.pop("options", {})
-    settings = _settings(options)
+    settings = module_settings(options, AdaptOptions.__annotations__, USUAL)
     supernet, core = family.supernet, family.core
     data, task = _domain(source, core, family.task)
     plugs = [] if kind == HEAD else [_start(family, kind, layers, given, settings.seed)]
@@ -136,24 +128,7 @@ def check_adapt_options(options: Mapping[str, Any]) -> None:
     """
     rest = {name: value for name, value in options.items() if name not in ("kind", "layers", "options", "progress")}
     checked_options(KINDS.get(options.get("kind", "lora"))(), options.get("options", {}))
-    _settings(rest)
-
-
-def _settings(options: Mapping[str, Any]) -> TrainSettings:
-    """Return training settings.
-
-    Raises:
-        InputError: There is no such option, or a value is out of range.
-    """
-    known = [*AdaptOptions.__annotations__]
-    for name in options:
-        if name not in known:
-            do = did_you_mean(name, known)
-            raise InputError("unknown option", asked=repr(name), allowed=", ".join(known), do=do)
-    chosen: Any = {**USUAL, **options}
-    if chosen["epochs"] == 0:
-        raise InputError("option epochs", asked="0", allowed="above 0", do="A module without training changes nothing.")
-    return train_settings(chosen)
+    module_settings(rest, AdaptOptions.__annotations__, USUAL)
 
 
 def measured(
@@ -172,27 +147,29 @@ def measured(
     data, task = _domain(source, replace(family.core, class_names=names), family.task)
     if tuple(data.class_names or names) != tuple(names):
         raise DataError("classes of the data", asked=some(data.class_names), allowed=some(names))
-    found = []
-    plain_too = bool(modules) and task.class_names == family.core.class_names
+    found: list[Record] = []
     for name in points or family.supernet.points:
-        spec = point_called(family.points, name).spec
-        quality = evaluate(
-            plugged_view(family.supernet, name, modules),
-            task,
-            batches(data, BATCH),
-            spec=spec.text,
-            data=data.fingerprint,
-        )
-        own = [replace(record, scope=scope) for record in quality.records if record.metric == task.metric.name]
-        if plain_too:
-            before = evaluate(family.view(name), task, batches(data, BATCH), spec=spec.text, data=data.fingerprint)
-            plain = next(record for record in before.records if record.metric == task.metric.name)
-            worse = own[0].value < plain.value if task.metric.direction == "max" else own[0].value > plain.value
-            if worse:
-                told = f"{own[0].value:.4g} beside {plain.value:.4g} without, {len(data)} samples"
-                log.warning("point %r is worse with %s: %s %s", name, scope, plain.metric, told)
-        found += own
+        own = _quality(plugged_view(family.supernet, name, modules), family, name, task, data)
+        if modules and task.class_names == family.core.class_names:
+            plain = _quality(family.view(name), family, name, task, data)
+            _say_where_worse(f"point {name!r} is worse with {scope}", task, own, plain)
+        found += [replace(record, scope=scope) for record in own.records if record.metric == task.metric.name]
     return found
+
+
+def _quality(network: nn.Module, family: Measurable, point: str, task: Task, data: TensorData) -> Quality:
+    spec = point_called(family.points, point).spec.text
+    return evaluate(network, task, batches(data, BATCH), spec=spec, data=data.fingerprint)
+
+
+def _say_where_worse(what: str, task: Task, own: Quality, plain: Quality) -> None:
+    """Warn of a point that serves a domain worse with its modules than without; beyond the interval, if there is one."""
+    value, before = (next(r for r in each.records if r.metric == task.metric.name).value for each in (own, plain))
+    worse = value < before if task.metric.direction == "max" else value > before
+    if worse and "correct" in own.rows:
+        worse = paired_difference(own.rows["correct"], plain.rows["correct"])[2] < 0
+    if worse:
+        log.warning("%s: %s %.4g beside %.4g without", what, task.metric.name, value, before)
 
 
 def _domain(source: Any, core: Core, task: Task) -> tuple[TensorData, Task]:

@@ -83,8 +83,7 @@ class Attributes:
         if held is not None and of_held is not None:
             found = judged(family, module, train, held, (of_train, of_held))
         told = hurt_groups(family.points, found)
-        self.modules.add(module)
-        family.add_records(found)
+        self._take_in(module, found)
         for sentence in told:
             log.warning("%s", sentence)
         return Debiased(module, tuple(found), told)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import nn
 
-from concertina.errors import DataError, InputError, did_you_mean
+from concertina.errors import DataError, InputError
 from concertina.family.adapting import statistics_of
 from concertina.family.attribute import Attribute, attribute_of, crossed
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
 from concertina.family.held_out import check_classifier
+from concertina.family.module_options import ModuleTraining, module_settings
 from concertina.family.modules import Module, Modules
-from concertina.family.options import train_settings
 from concertina.family.probing import Seen, changes, figures, layer_of, scope_of, seen_by
 from concertina.load.data import TensorData
 from concertina.modules import KINDS
 from concertina.nest.plugged import new_plug
 from concertina.objective.removal import REMOVALS
-from concertina.train import Reporter, TrainSettings
+from concertina.train import TrainSettings
 from concertina.train.debiasing import Removed, train_debiasing
 from concertina.types import Record
 
@@ -37,7 +37,7 @@ ATTRIBUTE, VALUES = "attribute", "values of the attribute"
 """Facts of a module that another one is trained on top of."""
 
 
-class DebiasOptions(TypedDict, total=False):
+class DebiasOptions(ModuleTraining, total=False):
     """Options of `Family.debias`."""
 
     values: Sequence[str]
@@ -52,13 +52,6 @@ class DebiasOptions(TypedDict, total=False):
     """Path of the layer whose input is cleaned; the one that makes the classes unless said."""
     options: Mapping[str, Any]
     """Options of the kind "sparse": {"penalty": 0.3}."""
-    epochs: float
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    progress: Reporter | None
-    """Told now and then where the work stands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,19 +223,9 @@ def _ways(options: DebiasOptions) -> dict[str, float]:
 
 
 def _settings(options: DebiasOptions, samples: int) -> TrainSettings:
-    """Return training settings.
-
-    Raises:
-        InputError: There is no such option, or a value is out of range.
-    """
-    known = [*DebiasOptions.__annotations__]
-    for name in options:
-        if name not in known:
-            raise InputError("unknown option", asked=repr(name), allowed=", ".join(known), do=did_you_mean(name, known))
-    chosen: Any = {**USUAL, **options}
-    if chosen.get("epochs") == 0:
-        raise InputError("option epochs", asked="0", allowed="above 0", do="A module without training changes nothing.")
-    chosen.setdefault("epochs", USUAL_EPOCHS)
-    settings = train_settings(chosen)
-    usual = max(USUAL_EPOCHS, USUAL_STEPS * min(settings.batch_size, samples) / samples)
-    return settings if "epochs" in options else replace(settings, epochs=usual)
+    """Return training settings: passes over the data that make enough steps, unless they are given."""
+    settings = module_settings(options, DebiasOptions.__annotations__, {**USUAL, "epochs": USUAL_EPOCHS})
+    if "epochs" in options:
+        return settings
+    steps = USUAL_STEPS * min(settings.batch_size, samples) / samples
+    return replace(settings, epochs=max(USUAL_EPOCHS, steps))

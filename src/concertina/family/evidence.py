@@ -32,6 +32,10 @@ class Evidence:
     def __repr__(self) -> str:
         return f"Evidence({len(self.records)} records, {len(self.core_predictions)} predictions of the core)"
 
+    def without_scope(self, scope: str) -> Evidence:
+        """Return this evidence without the Records of a scope: what they were measured of is gone."""
+        return replace(self, records=tuple(record for record in self.records if record.scope != scope))
+
     def with_records(self, records: Sequence[Record]) -> Evidence:
         """Return this evidence with more Records; one of the same spec, metric, scope, machine and data gives way.
 

@@ -81,9 +81,14 @@ class Plugging(Attributes):
             raise PointError("a part of this family only is here", asked="a module for it", do="Call grow() first.")
         module = adapted(family, name, data, point=self._routed_at(), **options)
         found = [] if validation is None else measured(family, [module], validation, scope=scope_of([module]))
-        self.modules.add(module)
-        family.add_records(found)
+        self._take_in(module, found)
         return found
+
+    def _take_in(self: Any, module: Module, records: Sequence[Record]) -> None:
+        """Take in a module with its figures; those of one that had its name before are gone."""
+        self.modules.add(module)
+        self.evidence = self.evidence.without_scope(scope_of([module]))
+        self.add_records(records)
 
     def measure_with(self: Any, data: Any, modules: str | Sequence[str], *, points: Sequence[str] = ()) -> list[Record]:
         """Measure points with modules plugged in on labelled data, keep the Records and return them.

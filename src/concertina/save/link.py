@@ -251,6 +251,7 @@ def _deadline(held: socket.socket, seconds: float) -> Iterator[None]:
     """Shut a socket down once the time is over, so that a head of an answer that trickles in ends too."""
 
     def shut() -> None:
+        """End whatever is read from the socket."""
         with contextlib.suppress(OSError):
             held.shutdown(socket.SHUT_RDWR)
 

@@ -104,6 +104,27 @@ class Counts:
                 yield from histogram.lines(f"concertina_{name}", _subnet(point))
 
 
+class Refusals:
+    """Counts requests without an answer by HTTP status, whoever refused them; safe from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[int] = Counter()
+
+    def add(self, status: int) -> None:
+        """Count one."""
+        with self._lock:
+            self._counts[status] += 1
+
+    def text(self) -> str:
+        """Return the counts in the text format of Prometheus."""
+        with self._lock:
+            held = sorted(self._counts.items())
+        lines = [f'concertina_http_refused_total{{status="{status}"}} {count}' for status, count in held]
+        head = _head("http_refused_total", "counter", "Requests without an answer, by HTTP status.")
+        return "\n".join([*head, *lines]) + "\n"
+
+
 def _gauges(gauges: Mapping[str, tuple[str, float]]) -> Iterator[str]:
     for name, (what, value) in gauges.items():
         yield from _head(name, "gauge", what)

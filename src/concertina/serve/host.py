@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from concertina.errors import ConcertinaError
-from concertina.serve.counts import Counts
+from concertina.serve.counts import Counts, Refusals
 from concertina.serve.session import Session
 from concertina.serve.settings import Answer
 
@@ -31,6 +31,7 @@ class Host:
     def __init__(self, name: str, opening: Callable[[], Session], line: Line | None = None) -> None:
         self.name, self._opening, self._line = name, opening, line
         self._session: Session | None = None
+        self._refused = Refusals()
         self._closed = False
         self._opened = threading.Event()
         self._swapping = threading.Lock()
@@ -106,7 +107,7 @@ class Host:
         if session is not None:
             gauges["waiting"] = ("Requests in the queue.", float(session.waiting))
             gauges["slowdown"] = ("How much longer calls take than when they were measured.", session.slowdown)
-        return (session.counts if session is not None else Counts()).text(gauges)
+        return (session.counts if session is not None else Counts()).text(gauges) + self._refused.text()
 
     def log_answer(self, identifier: str, answer: Answer, total_ms: float) -> None:
         """Log one answer."""
@@ -124,7 +125,8 @@ class Host:
             )
 
     def log_refusal(self, identifier: str, status: int, error: str) -> None:
-        """Log one request without an answer."""
+        """Count and log one request without an answer."""
+        self._refused.add(status)
         if self._line is not None:
             self._write(id=identifier, status=status, error=error[:300])
 

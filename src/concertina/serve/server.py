@@ -65,6 +65,7 @@ def run(host: Host, listening: socket.socket, ready: Callable[[], None]) -> None
     server = uvicorn.Server(config)
 
     def stop() -> None:
+        """Let the server drain and end."""
         server.should_exit = True
 
     host.failed, host.opened = stop, ready
