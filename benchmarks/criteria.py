@@ -21,12 +21,13 @@ from pathlib import Path
 
 import torch
 from cifar import DTYPE, WHOLE
+from subject import Subject
 
 import concertina as ct
 from concertina.analyse import analyse
 from concertina.family.finish import calibrate_points
 from concertina.family.samples import sample_of
-from concertina.load.data import TensorData, batches
+from concertina.load.data import batches
 from concertina.measure.cost import CostModel
 from concertina.measure.quality import evaluate
 from concertina.measure.runs import new_run, write_run
@@ -34,7 +35,7 @@ from concertina.nest import Supernet, choose_points, nest
 from concertina.objective.base import TASKS, Task
 from concertina.score import CRITERIA, score
 from concertina.train import Trainer, TrainSettings, calibrate, num_steps, train
-from concertina.types import Core, Graph, Record, SubnetSpec
+from concertina.types import Graph, Record, SubnetSpec
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "shared" / "data"
@@ -43,13 +44,9 @@ SCORED, CALIBRATED = 1024, 4096
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Subject):
     """A network with its data and how it is asked."""
 
-    name: str
-    core: Core
-    train: TensorData
-    held: TensorData
     shares: tuple[float, ...]
     settings: TrainSettings
     augment: str

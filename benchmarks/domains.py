@@ -34,6 +34,7 @@ from concertina.load.data import TensorData, batches
 from concertina.measure.quality import evaluate, paired_difference
 from concertina.measure.runs import Run, new_run, read_run, write_run
 from concertina.objective.base import Task
+from concertina.objective.intervals import wilson
 from concertina.types import Record
 
 OUT = RUNS / "domains"
@@ -200,10 +201,9 @@ def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[
     module, found = family.load_module(OUT / f"{domain.name}-module.safetensors", domain.name), []
 
     def told(size: str, scope: str, metric: str, value: float, unit: str, *spread: float) -> None:
-        spec = family.choose(point=size).spec.text
-        low, high = spread or (value, value)
+        spec, (low, high) = family.choose(point=size).spec.text, spread or (None, None)
         found.append(Record(spec, metric, value, unit, len(data), low, high, scope=f"{domain.name} {scope}"))
-        say(f"{domain.name} {size} {scope} {metric} {value:.4f} [{low:.4f}, {high:.4f}]")
+        say(f"{domain.name} {size} {scope} {metric} {value:.4f} {list(spread)}")
 
     for size in SIZES:
         answers = {"module": right(family.with_modules(size, domain.name), task, data)}
@@ -213,7 +213,7 @@ def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[
         if tuple(data.class_names) == tuple(family.core.class_names):
             answers["plain"] = right(family.view(size), task, data)
         for scope, rows in answers.items():
-            told(size, scope, "accuracy", float(rows.float().mean()), "share")
+            told(size, scope, "accuracy", float(rows.float().mean()), "share", *wilson(int(rows.sum()), len(rows)))
         told(size, "module beside alone", "difference", *paired_of(answers["module"], answers["alone"]))
     told("p100", "module", "bytes", module.size_bytes / family.choose(point="p100").size_bytes, "share of the core")
     return found

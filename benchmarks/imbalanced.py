@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from cifar import DATA, RUNS, opened, the_core
 from safetensors.torch import load_file, save_file
+from subject import Subject
 from torch import Tensor, nn
 
 import concertina as ct
@@ -27,14 +28,9 @@ RATE, BATCH = 0.02, 64
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Subject):
     """A network with its data."""
 
-    name: str
-    core: Core
-    train: TensorData
-    held: TensorData
-    """What decisions rest on."""
     augment: str
 
     @property

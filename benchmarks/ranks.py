@@ -24,6 +24,7 @@ import torch
 from cifar import SETTINGS, WHOLE, opened, the_core
 from minilm import pairs, sentences
 from minilm import the_core as the_encoder
+from subject import Subject
 from torch import nn
 
 import concertina as ct
@@ -47,13 +48,9 @@ WORDS = "embeddings.word_embeddings"
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Subject):
     """A network with its data."""
 
-    name: str
-    core: Core
-    train: TensorData
-    held: TensorData
     task: Task
 
     def score(self, module: nn.Module) -> Record:

@@ -163,7 +163,7 @@ def _quality(network: nn.Module, family: Measurable, point: str, task: Task, dat
 
 
 def _say_where_worse(what: str, task: Task, own: Quality, plain: Quality) -> None:
-    """Warn of a point that serves a domain worse with its modules than without; beyond the interval, if there is one."""
+    """Warn of a point that serves a domain worse with its modules than without, beyond an interval if there is one."""
     value, before = (next(r for r in each.records if r.metric == task.metric.name).value for each in (own, plain))
     worse = value < before if task.metric.direction == "max" else value > before
     if worse and "correct" in own.rows:
