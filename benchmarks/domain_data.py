@@ -15,7 +15,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import concertina as ct
-from concertina.load import open_labelled_texts
+from concertina.load import open_labelled_texts, open_tagged_texts
 from concertina.load.data import ArrayData, TensorData
 from concertina.objective.base import TASKS, Task
 from concertina.types import Preprocess
@@ -36,6 +36,8 @@ class Domain:
     """Read when it is measured on, not before."""
 
     def task(self, preprocess: Preprocess, augment: str) -> Task:
+        if self.train.tensors[-1].dim() == 2:
+            return TASKS.get("tagging")(self.train.class_names)  # type: ignore[call-arg]
         return TASKS.get("classification")(self.train.class_names, preprocess, augment=augment)  # type: ignore[call-arg]
 
 
@@ -110,6 +112,7 @@ SENTENCES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "topics": ("ag-news-small.parquet", "", ("world", "sports", "business", "science")),
 }
 """Name -> file, what is selected of it, and names for its labels (their meaning does not matter here)."""
+KINDS_OF_NAMES = ("corporation", "creative-work", "group", "location", "person", "product")
 
 
 def texts(name: str) -> Domain:
@@ -132,7 +135,24 @@ def texts(name: str) -> Domain:
     )
 
 
+def names() -> Domain:
+    """Return tweets with the names in them tagged; a tenth is what decisions rest on, other places are the test."""
+    tags = ("O", *(f"{mark}-{kind}" for kind in KINDS_OF_NAMES for mark in "BI"))
+
+    def read(split: str) -> TensorData:
+        tokenizer = package() / "tokenizer.json"
+        return open_tagged_texts(DATA / f"wnut17-ner.parquet@split={split}", tokenizer, max_tokens=40, class_names=tags)
+
+    whole = read("train")
+    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(7))
+    held = len(whole) // 5
+    return Domain("names", whole.subset(order[held:]), whole.subset(order[:held]), lambda: read("test"))
+
+
 DOMAINS: Mapping[str, Mapping[str, Callable[[ct.Core], Domain]]] = {
     "images": {"jpeg": jpeg, "fashion": fashion, "cells": cells},
-    "texts": {name: lambda _, name=name: texts(name) for name in SENTENCES},  # type: ignore[misc]
+    "texts": {
+        **{name: lambda _, name=name: texts(name) for name in SENTENCES},  # type: ignore[misc]
+        "names": lambda _: names(),
+    },
 }

@@ -6,11 +6,11 @@ Run: python benchmarks/domains.py images train              (about an hour on on
      python benchmarks/domains.py texts train               (after: minilm.py fit label-free)
 
 Images, with the CIFAR-10 family of ResNet-20: the same images through JPEG of quality 75, Fashion-MNIST and blood cells
-at 32x32. Texts, with a MiniLM family: sentiment of films, products and news, subjectivity, question types and news
-topics. At full and at half size, the module on the frozen point stands beside the same point with all of its weights
-fine-tuned on the same samples for as many epochs: a network of its own for every domain and size. Rates are the better
-of two on the held-out part, after a short try. `train` keeps all in runs/domains; killed, the same command goes on
-where it stopped.
+at 32x32. Texts, with a MiniLM family: sentiment of films, products and news, subjectivity, question types, news topics,
+and names in tweets. At full and at half size, the module on the frozen point stands beside the same point with all of
+its weights fine-tuned on the same samples for as many epochs: a network of its own for every domain and size. Rates are
+the better of two on the held-out part, after a short try. `train` keeps all in runs/domains; killed, the same command
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from torch.nn import functional as F
 
 import concertina as ct
 from concertina.load.data import TensorData, batches
-from concertina.measure.quality import evaluate, paired_difference
+from concertina.measure.quality import Quality, evaluate, paired_difference, paired_ratio
 from concertina.measure.runs import Run, new_run, read_run, write_run
 from concertina.objective.base import Task
-from concertina.objective.intervals import wilson
 from concertina.types import Record
 
 OUT = RUNS / "domains"
@@ -103,9 +102,25 @@ class Classifier(nn.Module):
         return self.head(F.layer_norm(found, found.shape[-1:]))
 
 
+class Tagger(nn.Module):
+    """The encoder's vectors of tokens with a head on them, as the modules have it."""
+
+    def __init__(self, encoder: Any, classes: int) -> None:
+        super().__init__()
+        width = encoder.embeddings.LayerNorm.weight.shape[0]
+        self.encoder, self.head = encoder, nn.Linear(width, classes)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        found = self.encoder.encoder(self.encoder.embeddings(ids), (ids != 0)[:, None, None, :])
+        return self.head(F.layer_norm(found, found.shape[-1:]))
+
+
 def alone(family: ct.Family, size: str, domain: Domain) -> nn.Module:
     """Return a copy of a point's network, with a head for the domain's classes."""
     made: Any = family.view(size).materialize()
+    if domain.train.tensors[-1].dim() == 2:
+        return Tagger(made, len(domain.train.class_names))
     if not family.core.class_names:
         with torch.no_grad():
             width = made(domain.train.tensors[0][:2]).shape[-1]
@@ -134,8 +149,13 @@ def fine_tuned(module: nn.Module, study: Study, task: Task, data: TensorData, ra
     return module.eval()
 
 
-def right(module: nn.Module, task: Task, data: TensorData) -> Tensor:
-    return evaluate(module, task, batches(data, 250), spec="", data=data.fingerprint).rows["correct"]
+def figures(module: nn.Module, task: Task, data: TensorData) -> Quality:
+    return evaluate(module, task, batches(data, 250), spec="", data=data.fingerprint)
+
+
+def figure(found: Quality, task: Task) -> Record:
+    """Return the figure that a task is judged by."""
+    return next(record for record in found.records if record.metric == task.metric.name)
 
 
 def say(text: str) -> None:
@@ -159,11 +179,11 @@ def train(family: ct.Family, study: Study, domain: Domain) -> None:
 
         def attempt(rate: float, size: str = size) -> float:
             found = fine_tuned(alone(family, size, domain), study, task, tried, rate, 1.0)
-            return float(right(found, task, domain.held).float().mean())
+            return figure(figures(found, task, domain.held), task).value
 
         rate = better(path.stem, {rate: lambda rate=rate: attempt(rate) for rate in study.alone})  # type: ignore[misc]
         made = fine_tuned(alone(family, size, domain), study, task, domain.train, rate, study.epochs)
-        say(f"{path.stem}: {float(right(made, task, domain.held).float().mean()):.4f}")
+        say(f"{path.stem}: {figure(figures(made, task, domain.held), task).value:.4f}")
         save_file({key: tensor.contiguous() for key, tensor in made.state_dict().items()}, path, {"rate": str(rate)})
     path = OUT / f"{domain.name}-module.safetensors"
     if not path.exists():
@@ -200,20 +220,21 @@ def measure(family: ct.Family, study: Study, domain: Domain, part: str) -> list[
     data, task = domain.held if part == "held" else domain.test(), domain.task(family.core.preprocess, study.augment)
     module, found = family.load_module(OUT / f"{domain.name}-module.safetensors", domain.name), []
 
-    def told(size: str, scope: str, metric: str, value: float, unit: str, *spread: float) -> None:
+    def told(size: str, scope: str, metric: str, value: float, unit: str, *spread: float | None) -> None:
         spec, (low, high) = family.choose(point=size).spec.text, spread or (None, None)
         found.append(Record(spec, metric, value, unit, len(data), low, high, scope=f"{domain.name} {scope}"))
         say(f"{domain.name} {size} {scope} {metric} {value:.4f} {list(spread)}")
 
     for size in SIZES:
-        answers = {"module": right(family.with_modules(size, domain.name), task, data)}
+        answers = {"module": figures(family.with_modules(size, domain.name), task, data)}
         made = alone(family, size, domain)
         made.load_state_dict(load_file(OUT / f"{domain.name}-{size}.safetensors"))
-        answers["alone"] = right(made.eval(), task, data)
+        answers["alone"] = figures(made.eval(), task, data)
         if tuple(data.class_names) == tuple(family.core.class_names):
-            answers["plain"] = right(family.view(size), task, data)
-        for scope, rows in answers.items():
-            told(size, scope, "accuracy", float(rows.float().mean()), "share", *wilson(int(rows.sum()), len(rows)))
+            answers["plain"] = figures(family.view(size), task, data)
+        for scope, answer in answers.items():
+            found_ = figure(answer, task)
+            told(size, scope, found_.metric, found_.value, found_.unit, found_.low, found_.high)
         told(size, "module beside alone", "difference", *paired_of(answers["module"], answers["alone"]))
     told("p100", "module", "bytes", module.size_bytes / family.choose(point="p100").size_bytes, "share of the core")
     return found
@@ -259,9 +280,18 @@ def switching(family: ct.Family) -> list[Record]:
     return [*found, Record("p100", "values_copied", copied, "values", 100)]
 
 
-def paired_of(a: Tensor, b: Tensor) -> tuple[float, str, float, float]:
-    value, low, high = paired_difference(a, b)
+def paired_of(a: Quality, b: Quality) -> tuple[float, str, float, float]:
+    """Return how much better one network is than another on the same samples, with its interval."""
+    if "correct" in a.rows:
+        value, low, high = paired_difference(a.rows["correct"], b.rows["correct"])
+    else:
+        value, low, high = paired_ratio(*(pair for each in (a.rows, b.rows) for pair in of_spans(each)))
     return value, "share", low, high
+
+
+def of_spans(rows: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return what F1 is the ratio of, for each sample."""
+    return 2 * rows["hits"], rows["found"] + rows["wanted"]
 
 
 def newest(study: str) -> Path:
@@ -277,7 +307,8 @@ def table(study: str, run: Run) -> str:
     for name in DOMAINS[study]:
         for size in SIZES:
             spec = run.settings["points"][size]
-            cells = [held.get((f"{name} {scope}", spec, "accuracy")) for scope in ("plain", "module", "alone")]
+            metric = "span_f1" if (f"{name} module", spec, "span_f1") in held else "accuracy"
+            cells = [held.get((f"{name} {scope}", spec, metric)) for scope in ("plain", "module", "alone")]
             if cells[1] is None:
                 continue
             difference = held[f"{name} module beside alone", spec, "difference"]

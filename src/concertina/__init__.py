@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from concertina.analyse import group
     from concertina.errors import ConcertinaError
     from concertina.family import Family, factorize, fit, open, prepare
-    from concertina.load import load, open_data, open_labelled_texts, open_table, open_texts, open_tokenizer
+    from concertina.load import (
+        load,
+        open_data,
+        open_labelled_texts,
+        open_table,
+        open_tagged_texts,
+        open_texts,
+        open_tokenizer,
+    )
     from concertina.nest import materialize
     from concertina.objective import generate
     from concertina.report import report
@@ -53,6 +61,7 @@ _HOMES = {
     "open_data": "load",
     "open_labelled_texts": "load",
     "open_table": "load",
+    "open_tagged_texts": "load",
     "open_texts": "load",
     "open_tokenizer": "load",
     "prepare": "family",
@@ -80,6 +89,7 @@ __all__ = [
     "open_data",
     "open_labelled_texts",
     "open_table",
+    "open_tagged_texts",
     "open_texts",
     "open_tokenizer",
     "prepare",

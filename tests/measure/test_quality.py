@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from concertina.errors import DataError
-from concertina.measure.quality import evaluate, paired_difference
+from concertina.measure.quality import evaluate, paired_difference, paired_ratio
 from concertina.objective.base import Metric, Task
 from concertina.types import Record
 
@@ -130,3 +130,25 @@ def test_equal_answers_differ_by_nothing_within_an_interval() -> None:
 def test_rows_that_do_not_pair_are_refused(a: Tensor, b: Tensor, words: str) -> None:
     with pytest.raises(DataError, match=words):
         paired_difference(a, b)
+
+
+def test_the_interval_of_paired_ratios_holds_the_truth_as_often_as_it_says() -> None:
+    chance = torch.Generator().manual_seed(0)
+    held, n, truth = [], 150, 0.2
+    for _ in range(800):
+        counts = torch.randint(1, 9, (n,), generator=chance)  # spans of a text: they go right or wrong together
+        luck = torch.rand(n, generator=chance)
+        one, other = counts * (luck < 0.7), counts * (luck < 0.5)
+        difference, low, high = paired_ratio(one, counts, other, counts)
+        assert low <= difference <= high
+        held.append(low <= truth <= high)
+    assert 0.92 <= sum(held) / len(held) <= 0.98
+
+
+def test_paired_ratios_of_nothing_are_refused() -> None:
+    ones, none = torch.ones(3), torch.zeros(3)
+    assert paired_ratio(ones, ones, ones, ones) == (0.0, 0.0, 0.0)
+    with pytest.raises(DataError, match="nothing below the line"):
+        paired_ratio(ones, ones, ones, none)
+    with pytest.raises(DataError, match="shapes"):
+        paired_ratio(ones, ones, ones, ones[:2])

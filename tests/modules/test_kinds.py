@@ -17,7 +17,7 @@ from concertina.nest import Supernet, random_spec
 from concertina.nest.plugged import Plug, cut_plug, new_plug, with_plugs
 from concertina.types import SubnetSpec
 
-CHANGES = [name for name in KINDS.names() if name not in ("head", "head-on-outputs", "prompt")]
+CHANGES = [name for name in KINDS.names() if name not in ("head", "head-on-outputs", "head-on-tokens", "prompt")]
 MERGEABLE = [entry.name for entry in KINDS if entry.part.mergeable]
 
 

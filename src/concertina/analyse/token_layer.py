@@ -1,11 +1,12 @@
-"""The layer that reads a network's token ids."""
+"""The layer that reads a network's token ids, and what layers make of tokens."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from concertina.errors import AnalysisError
 from concertina.types import Core
@@ -39,3 +40,17 @@ def token_layer(core: Core, module: nn.Module) -> str:
         kind = "an embedding that is given the network's first input as it is"
         raise AnalysisError("the layer that reads token ids", asked="none was found", allowed=kind)
     return found[0]
+
+
+def token_vectors(output: Any) -> Tensor | None:
+    """Return the first tensor of three dims in what a layer gives: by itself, in a tuple, or in a table of fields.
+
+    Example:
+        >>> token_vectors((torch.zeros(1, 2, 3), None)).shape
+        torch.Size([1, 2, 3])
+    """
+    parts: Iterable[Any] = output.values() if isinstance(output, Mapping) else output
+    for part in [output] if isinstance(output, Tensor) else parts if isinstance(output, Mapping | tuple | list) else ():
+        if isinstance(part, Tensor) and part.dim() == 3 and part.is_floating_point():
+            return part
+    return None

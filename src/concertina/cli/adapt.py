@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,14 @@ class Options(TextOptions, Common):
     ]
     held: Annotated[
         str | None, typer.Option(metavar="DATA", help="Held-out data of the domain, to measure every point on.")
+    ] = None
+    task: Annotated[
+        Literal["classification", "tagging"] | None,
+        typer.Option(
+            help="What the domain's data is for, where that is something else than the family: an encoder learns "
+            "classes of texts, or of tokens.",
+            show_default=False,
+        ),
     ] = None
     kind: Annotated[
         str,
@@ -158,13 +166,14 @@ def _check_given(given: dict[str, Any]) -> None:
 
 def _domain(text: str, family: Family, options: Options, progress: Report, names: tuple[str, ...] = ()) -> TensorData:
     """Return data labelled by the family's classes; or, where it has others, by its own."""
+    core = replace(family.core, task=options.task or family.core.task)
     try:
-        return opened(text, replace(family.core, class_names=names or family.core.class_names), options, progress)
+        return opened(text, replace(core, class_names=names or core.class_names), options, progress)
     except DataError:
         if names:
             raise
         try:
-            return opened(text, replace(family.core, class_names=(), all_classes=()), options, progress)
+            return opened(text, replace(core, class_names=(), all_classes=()), options, progress)
         except DataError:
             pass
         raise

@@ -69,10 +69,10 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
     """Return the data that a text names, ready for the network.
 
     Raises:
-        DataError: See `open_data`, `open_texts` and `open_labelled_texts`; or the network reads token ids and no
-            tokenizer was given.
+        DataError: See `open_data`, `open_texts`, `open_labelled_texts` and `open_tagged_texts`; or the network reads
+            token ids and no tokenizer was given.
     """
-    from concertina.load import open_labelled_texts, open_texts
+    from concertina.load import open_labelled_texts, open_tagged_texts, open_texts
     from concertina.load.sources import no_progress
 
     if core.example_inputs[0].is_floating_point():
@@ -82,9 +82,9 @@ def opened(text: str, core: Core, options: TextOptions, progress: Progress | Non
     tokenizer = options.tokenizer or _own_tokenizer(core)
     if tokenizer is None:
         raise DataError(f"{text!r} for a network that reads token ids", do="Give --tokenizer FILE, its tokenizer.json.")
-    if core.task == "classification":
-        most = options.max_tokens or 64
-        return open_labelled_texts(text, tokenizer, max_tokens=most, class_names=core.class_names)
+    if core.task in ("classification", "tagging"):
+        opening = open_labelled_texts if core.task == "classification" else open_tagged_texts
+        return opening(text, tokenizer, max_tokens=options.max_tokens or 64, class_names=core.class_names)
     length = core.example_inputs[0].shape[1] if core.task == LANGUAGE else None
     return open_texts(text, tokenizer, max_tokens=options.max_tokens or length, task=core.task)
 

@@ -116,8 +116,10 @@ def _quality(family: Family, options: Options, progress: Report) -> list[Record]
         from concertina.family.composing import composition
 
         chosen = composition(family.modules, options.modules)
-        own = next((module.class_names for module in chosen if module.heads), family.core.class_names)
-        data = opened(options.data, replace(family.core, class_names=own), options)
+        own, task = next(
+            ((module.class_names, module.task) for module in chosen if module.heads), (family.core.class_names, "")
+        )
+        data = opened(options.data, replace(family.core, class_names=own, task=task or family.core.task), options)
         return family.measure_with(data, options.modules, points=names(options.points))
     data = opened(options.data, family.core, options)
     return family.measure(data, points=names(options.points), progress=progress)

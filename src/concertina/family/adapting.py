@@ -17,7 +17,7 @@ from concertina.family.dial import point_called
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
 from concertina.family.module_options import ModuleTraining, module_settings
-from concertina.family.modules import HEAD, OUTPUT_HEAD, Module, plugged_view
+from concertina.family.modules import HEAD, OUTPUT_HEAD, TOKEN_HEAD, Module, plugged_view
 from concertina.family.routing import FEWEST, Features, Gaussian, gaussian
 from concertina.family.samples import calibration_batches
 from concertina.load.data import TensorData, as_data, batches
@@ -25,6 +25,7 @@ from concertina.measure.quality import Quality, evaluate, paired_difference
 from concertina.modules import KINDS, checked_options
 from concertina.nest import Supernet
 from concertina.nest.plugged import Plug, new_plug
+from concertina.nest.token_stream import token_stream
 from concertina.objective.base import TASKS, Task
 from concertina.train.calibrate import MOVING_STATISTICS, calibrate, moving, shared_statistics
 from concertina.train.plugging import train_plugs
@@ -33,7 +34,7 @@ from concertina.types import Core, Record
 log = logging.getLogger("concertina")
 
 BATCH = 128
-CLASSES = "classification"
+CLASSES, TAGS = "classification", "tagging"
 USUAL: Mapping[str, Any] = {"epochs": 3.0, "batch_size": 64, "learning_rate": 5e-3, "weight_decay": 0.01}
 """How a module is trained unless said."""
 
@@ -81,7 +82,7 @@ def adapted(
     data, task = _domain(source, core, family.task)
     plugs = [] if kind == HEAD else [_start(family, kind, layers, given, settings.seed)]
     if kind == HEAD or task.class_names != core.class_names:
-        head = _head(supernet, core, len(task.class_names))
+        head = _head(supernet, core, task)
         plugs = [*(_without(plug, head) for plug in plugs), head]
     trained = train_plugs(supernet, plugs, task, data, settings, progress)
     facts = {
@@ -175,26 +176,41 @@ def _say_where_worse(what: str, task: Task, own: Quality, plain: Quality) -> Non
 def _domain(source: Any, core: Core, task: Task) -> tuple[TensorData, Task]:
     """Return a domain's data, and the task: with classes of its own where it names them.
 
-    A network for something else than classes gets them from data with one label a sample, a whole number.
+    A network for something else than classes gets them from data with one label a sample, a whole number; or with one
+    for each token, which then are tags.
     """
     names = tuple(getattr(source, "class_names", ()) or core.class_names)
-    if core.task == CLASSES:
-        data = taken(source, replace(core, class_names=names), TASKS.get(CLASSES)(names, core.preprocess))  # type: ignore[call-arg]
+    if core.task in (CLASSES, TAGS):
+        data = taken(source, replace(core, class_names=names), TASKS.get(core.task)(names, core.preprocess))  # type: ignore[call-arg]
         names = tuple(data.class_names or names)
-        return data, TASKS.get(CLASSES)(names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
+        return data, TASKS.get(core.task)(names, core.preprocess, augment=core.augment)  # type: ignore[call-arg]
     data = as_data(source, names)
     if len(data.tensors) != len(core.example_inputs) + 1 or data.tensors[-1].is_floating_point():
         return taken(data, core, task), task
     names = names or tuple(str(i) for i in range(int(data.tensors[-1].max()) + 1))
-    told = TASKS.get(CLASSES)(names, core.preprocess)  # type: ignore[call-arg]
+    kind = TASKS.get(TAGS if _is_tagged(data) else CLASSES)
+    told = kind(names, core.preprocess)  # type: ignore[call-arg]
     return taken(data, replace(core, class_names=names), told), told
 
 
-def _head(supernet: Supernet, core: Core, classes: int) -> Plug:
-    """Return a head that is like no class more than another: in the last layer's place, or on a network's outputs."""
-    if core.task == CLASSES:
+def _is_tagged(data: TensorData) -> bool:
+    """Return whether data has a label for each token."""
+    return data.tensors[-1].dim() == 2 and data.tensors[-1].shape == data.tensors[0].shape
+
+
+def _head(supernet: Supernet, core: Core, task: Task) -> Plug:
+    """Return a head that is like no class more than another.
+
+    It is in the last layer's place, over the tokens, or on the network's outputs.
+    """
+    classes = len(task.class_names)
+    if core.task in (CLASSES, TAGS):
         path = class_layer(core, supernet.module.eval(), len(core.class_names))
         return new_plug(supernet, HEAD, layers=[path], options={"classes": classes})
+    if task.name == TAGS:
+        stream = token_stream(supernet, core.example_inputs)
+        told = {"classes": classes, "features": stream.width, "at": stream.path, "along": stream.side}
+        return new_plug(supernet, TOKEN_HEAD, options=told)
     with torch.no_grad():
         features = supernet.module.eval()(*core.example_inputs).shape[-1]
     return new_plug(supernet, OUTPUT_HEAD, options={"classes": classes, "features": features})

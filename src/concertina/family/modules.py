@@ -17,8 +17,10 @@ from concertina.nest.plugged import Plug, with_plugs
 log = logging.getLogger("concertina")
 
 LONGEST_NAME = 100
-HEAD, OUTPUT_HEAD = "head", "head-on-outputs"
-"""Kinds of modules that have answers of their own: in the place of the last layer, and behind the whole network."""
+HEAD, OUTPUT_HEAD, TOKEN_HEAD = "head", "head-on-outputs", "head-on-tokens"
+"""Kinds of modules that have answers of their own: in the place of the last layer, behind the whole network, and over
+the tokens inside it."""
+HEADS = (HEAD, OUTPUT_HEAD, TOKEN_HEAD)
 BASE, AUTO = "__base__", "auto"
 """In the place of a module's name: none; and whichever the router chooses."""
 OFF = "-"
@@ -44,7 +46,13 @@ class Module:
     @property
     def heads(self) -> set[str]:
         """Paths of the layers in whose place it answers."""
-        return {path for plug in self.plugs if plug.kind in (HEAD, OUTPUT_HEAD) for path in plug.places}
+        return {path for plug in self.plugs if plug.kind in HEADS for path in plug.places}
+
+    @property
+    def task(self) -> str:
+        """Name of the task that its head is for; empty for that of the family."""
+        kinds = {plug.kind for plug in self.plugs}
+        return "tagging" if TOKEN_HEAD in kinds else "classification" if OUTPUT_HEAD in kinds else ""
 
     @property
     def size_bytes(self) -> int:

@@ -8,6 +8,7 @@ from concertina.load.data import ArrayData, TensorData, as_data, batches, check_
 from concertina.load.hub import LIBRARIES, Library
 from concertina.load.labelled_text import open_labelled_texts
 from concertina.load.tabular import TableData, open_table
+from concertina.load.tagged_text import open_tagged_texts
 from concertina.load.text import open_texts
 from concertina.load.tokens import open_tokenizer
 from concertina.load.zoo import ZOO, ZooNetwork
@@ -31,6 +32,7 @@ __all__ = [
     "open_data",
     "open_labelled_texts",
     "open_table",
+    "open_tagged_texts",
     "open_texts",
     "open_tokenizer",
 ]

@@ -27,6 +27,13 @@ class Tokenizer(ABC):
         """Return the ids (tokens,) int64 of each text by itself, cut after `most`, with the tokenizer's own marks."""
 
     @abstractmethod
+    def words(self, texts: Sequence[Sequence[str]], most: int) -> list[tuple[Tensor, list[int | None]]]:
+        """Return for each text of words: ids (tokens,) int64, cut after `most`, and the number of each token's word.
+
+        The tokenizer's own marks, and what stands between words, are of no word.
+        """
+
+    @abstractmethod
     def text(self, text: str) -> Tensor:
         """Return the ids (tokens,) int64 of a running text, without marks of where it begins and ends."""
 
@@ -49,6 +56,22 @@ class ByteTokenizer(Tokenizer):
     def sentences(self, texts: Sequence[str], most: int) -> list[Tensor]:
         """Return the bytes (tokens,) int64 of each text, cut after `most`."""
         return [self.text(text)[:most] for text in texts]
+
+    def words(self, texts: Sequence[Sequence[str]], most: int) -> list[tuple[Tensor, list[int | None]]]:
+        """Return the bytes of each text, its words joined by spaces, and the number of each byte's word.
+
+        Example:
+            >>> ids, places = ByteTokenizer().words([["a", "bc"]], 8)[0]
+            >>> ids.tolist(), places
+            ([97, 32, 98, 99], [0, None, 1, 1])
+        """
+        found = []
+        for text in texts:
+            places: list[int | None] = []
+            for number, word in enumerate(text):
+                places += [*([None] if number else []), *[number] * len(self.text(word))]
+            found.append((self.text(" ".join(text))[:most], places[:most]))
+        return found
 
     def text(self, text: str) -> Tensor:
         """Return the bytes (tokens,) int64 of a text."""
@@ -92,6 +115,12 @@ class FileTokenizer(Tokenizer):
         """Return the ids (tokens,) int64 of each text by itself, cut after `most`, with the tokenizer's own marks."""
         self._tokenizer.enable_truncation(most)
         return [torch.tensor(found.ids, dtype=torch.int64) for found in self._tokenizer.encode_batch(list(texts))]
+
+    def words(self, texts: Sequence[Sequence[str]], most: int) -> list[tuple[Tensor, list[int | None]]]:
+        """Return for each text of words: ids (tokens,) int64, cut after `most`, and the number of each token's word."""
+        self._tokenizer.enable_truncation(most)
+        coded = self._tokenizer.encode_batch([list(text) for text in texts], is_pretokenized=True)
+        return [(torch.tensor(found.ids, dtype=torch.int64), list(found.word_ids)) for found in coded]
 
     def text(self, text: str) -> Tensor:
         """Return the ids (tokens,) int64 of a running text, without marks of where it begins and ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from concertina.measure.intervals import paired_interval
 from concertina.measure.machine import versions
 from concertina.measure.mode import evaluation_mode
 from concertina.objective.base import Task
-from concertina.objective.intervals import wilson
+from concertina.objective.intervals import Z95, wilson
 from concertina.types import Record
 
 
@@ -123,3 +124,35 @@ def paired_difference(correct_a: Tensor, correct_b: Tensor) -> tuple[float, floa
     a, b = correct_a.bool().cpu(), correct_b.bool().cpu()
     only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
     return ((only_a - only_b) / n, *paired_interval(only_a, only_b, n))
+
+
+def paired_ratio(totals_a: Tensor, counts_a: Tensor, totals_b: Tensor, counts_b: Tensor) -> tuple[float, float, float]:
+    """Return (difference, low, high) of two ratios of sums over the same units, such as F1, with 95% interval.
+
+    Args:
+        totals_a: What the first network's ratio has above the line, (units,).
+        counts_a: What it has below, (units,).
+        totals_b: The same for the other network, in the same order.
+        counts_b: The same for the other network.
+
+    Raises:
+        DataError: There are fewer than two units, lengths differ, or a ratio has nothing below the line.
+
+    Source: Cochran 1977, Sampling Techniques, section 6.4, for the difference of two ratio estimates.
+
+    Example:
+        >>> one, other = torch.tensor([2.0, 4.0, 0.0]), torch.tensor([2.0, 0.0, 0.0])
+        >>> round(paired_ratio(one, torch.full((3,), 4.0), other, torch.full((3,), 4.0))[0], 3)
+        0.333
+    """
+    rows = [row.detach().double().cpu() for row in (totals_a, counts_a, totals_b, counts_b)]
+    if len({row.shape for row in rows}) != 1 or rows[0].dim() != 1 or len(rows[0]) < 2:
+        shapes = ", ".join(str(tuple(row.shape)) for row in rows)
+        raise DataError("paired ratios", asked=f"shapes {shapes}", allowed="(units,) four times, of two units or more")
+    sums = [float(row.sum()) for row in rows]
+    if not (sums[1] > 0 and sums[3] > 0):
+        raise DataError("paired ratios", asked="nothing below the line", allowed="a sum above 0")
+    a, b, n = sums[0] / sums[1], sums[2] / sums[3], len(rows[0])
+    parts = (rows[0] - a * rows[1]) / sums[1] - (rows[2] - b * rows[3]) / sums[3]
+    half = Z95 * math.sqrt(float(parts.square().sum()) * n / (n - 1))
+    return a - b, a - b - half, a - b + half

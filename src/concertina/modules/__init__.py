@@ -1,6 +1,6 @@
 """Plug-in modules on a frozen core, one kind a file. Add one: write the file, import it here."""
 
-from concertina.modules import affine, bottleneck, head, ia3, lora, output_head, prompt, sparse
+from concertina.modules import affine, bottleneck, head, ia3, lora, output_head, prompt, sparse, token_head
 from concertina.modules.base import KINDS, Follows, Kind, Owned, Places, checked_options, layers_for
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "output_head",
     "prompt",
     "sparse",
+    "token_head",
 ]

@@ -133,7 +133,7 @@ def with_plugs(
     Attached, its weights are views of the family's storage and the plugs compute beside them. Merged, it computes what
     the plain subnet does, with copies of the tensors that plugs touch: the core's plus all changes; plugs that are no
     changes of weights stay attached. Those that add to weights come first, then those that scale, then those that add
-    computation, so that merging changes no answer.
+    computation, and last what is around all, so that merging changes no answer.
 
     Args:
         supernet: The family.
@@ -179,7 +179,7 @@ def _in_order(plugs: Sequence[Plug]) -> list[Plug]:
     around = [plug.kind for plug in plugs if plug.rule.around]
     if len(around) > 1:
         raise InputError("modules around a whole network", asked=" and ".join(map(repr, around)), allowed="one")
-    return sorted(plugs, key=lambda plug: (not plug.rule.mergeable, plug.rule.scales))
+    return sorted(plugs, key=lambda plug: (not plug.rule.mergeable, plug.rule.scales, plug.rule.around))
 
 
 def _detached(own: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

@@ -11,6 +11,7 @@ from concertina.objective.generate import generate
 from concertina.objective.language import Language
 from concertina.objective.removal import REMOVALS, Removal
 from concertina.objective.similarity import Similarity
+from concertina.objective.tagging import Tagging
 
 __all__ = [
     "AUGMENTATIONS",
@@ -22,6 +23,7 @@ __all__ = [
     "Metric",
     "Removal",
     "Similarity",
+    "Tagging",
     "Task",
     "adversary",
     "generate",

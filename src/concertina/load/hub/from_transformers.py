@@ -32,7 +32,7 @@ KEYS = {"class", "config", "pooling"}
 
 @LIBRARIES.register("hf", source="Wolf et al. 2020, Transformers (arXiv 1910.03771)", year=2020)
 class Transformers(Library):
-    """Networks of transformers: classifiers of images and texts, sentence encoders, language models."""
+    """Networks of transformers: classifiers of images, texts and tokens, sentence encoders, language models."""
 
     scheme, extra, package = "hf", "hf", "transformers"
 

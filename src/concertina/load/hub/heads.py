@@ -40,12 +40,15 @@ TEXTS = Head(
     "classification",
     True,
 )
+TOKENS = Head(
+    "token classifier", ("MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",), "masked ids", "logits", "tagging", True
+)
 MASKED = Head(
     "masked language model", ("MODEL_FOR_MASKED_LM_MAPPING_NAMES",), "masked ids", "logits", "masked-language"
 )
 CAUSAL = Head("causal language model", ("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",), "ids", "logits", "language")
 ENCODERS = Head("sentence encoder", ("MODEL_MAPPING_NAMES",), "masked ids", "last_hidden_state", "similarity")
-HEADS = (IMAGES, TEXTS, MASKED, CAUSAL, ENCODERS)
+HEADS = (IMAGES, TEXTS, TOKENS, MASKED, CAUSAL, ENCODERS)
 """A class belongs to the first head that lists it."""
 
 
