@@ -1,4 +1,4 @@
-"""What is elastic in some forty architectures: groups, blocks, the smallest subnet, and the reasons for what is not.
+"""What is elastic in some sixty architectures: groups, blocks, the smallest subnet, and the reasons for what is not.
 
 Run: pip install transformers; python benchmarks/architectures.py        (some minutes on a CPU)
      python benchmarks/architectures.py "GPT-2" "U-Net"                  (some of them, nothing is written)

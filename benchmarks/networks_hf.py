@@ -17,6 +17,9 @@ LM: dict[str, Any] = TEXT | {"vocab_size": WORDS, "max_position_embeddings": 32,
 BERT: dict[str, Any] = TEXT | {"vocab_size": WORDS, "max_position_embeddings": 32, "num_labels": 5}
 PATCHES: dict[str, Any] = TEXT | {"image_size": 16, "patch_size": 4, "num_labels": 5}
 
+_MARKS: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 2}
+"""Marks within the small vocabulary."""
+
 Built = tuple[nn.Module, tuple[Tensor, ...], str]
 """A network, its example inputs, and the name of the output that matters."""
 
@@ -53,6 +56,17 @@ def _distilbert() -> Built:
         vocab_size=WORDS, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=32, num_labels=5
     )
     return hf.DistilBertForSequenceClassification(config), ids(), "logits"
+
+
+def _bloom() -> Built:
+    config = hf.BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=2, n_head=4, use_cache=False)
+    return hf.BloomForCausalLM(config), ids(), "logits"
+
+
+def _gptj() -> Built:
+    sizes: dict[str, Any] = {"n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}
+    config = hf.GPTJConfig(vocab_size=WORDS, use_cache=False, **sizes, **_MARKS)
+    return hf.GPTJForCausalLM(config), ids(), "logits"
 
 
 def _gpt2() -> Built:
@@ -145,6 +159,21 @@ NETWORKS: dict[str, Callable[[], Built]] = {
     "Qwen2": lambda: decoder("Qwen2", num_key_value_heads=2),
     "Mistral": lambda: decoder("Mistral", num_key_value_heads=2),
     "Gemma": lambda: decoder("Gemma", num_key_value_heads=2, head_dim=8),
+    "Qwen3": lambda: decoder("Qwen3", num_key_value_heads=2, head_dim=8),
+    "Gemma 2": lambda: decoder("Gemma2", num_key_value_heads=2, head_dim=8),
+    "OLMo 2": lambda: decoder("Olmo2", num_key_value_heads=2, pad_token_id=0),
+    "StarCoder2": lambda: decoder("Starcoder2", num_key_value_heads=2, **_MARKS),
+    "StableLM": lambda: decoder("StableLm", num_key_value_heads=2),
+    "SmolLM3": lambda: decoder("SmolLM3", num_key_value_heads=2, pad_token_id=0, **_MARKS),
+    "Phi-3": lambda: decoder("Phi3", pad_token_id=0, **_MARKS),
+    "Falcon": lambda: decoder("Falcon", **_MARKS),
+    "BLOOM": _bloom,
+    "GPT-J": _gptj,
+    "ModernBERT": lambda: text("ModernBert", pad_token_id=0, cls_token_id=1, sep_token_id=2, **_MARKS),
+    "XLM-RoBERTa": lambda: text("XLMRoberta"),
+    "DINOv2": lambda: _vision("Dinov2"),
+    "ConvNextV2": lambda: classifier("ConvNextV2", num_stages=2, image_size=IMAGE, **STAGES),
+    "PoolFormer": lambda: classifier("PoolFormer", hidden_sizes=[8, 16, 24, 32], depths=[2, 2, 2, 2]),
     "T5 encoder": _t5,
     "Whisper encoder": _whisper,
     "Wav2Vec2": _wav2vec2,

@@ -100,25 +100,36 @@ class Recurrent(nn.Module):
         return self.head(self.recurrent(F.relu(self.embed(x)))[0].mean(1))
 
 
-class TiedDecoder(nn.Module):
-    """A decoder of one layer whose output layer is its embedding table."""
+class DecoderBlock(nn.Module):
+    """Causal attention and a feed-forward, each added to the stream."""
 
-    def __init__(self, words: int = 40, width: int = 16, heads: int = 4) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.embed, self.place = nn.Embedding(words, width), nn.Parameter(0.1 * torch.randn(12, width))
         self.heads, self.norm1, self.norm2 = heads, nn.LayerNorm(width), nn.LayerNorm(width)
         self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
-        self.fc1, self.fc2, self.norm = nn.Linear(width, 32), nn.Linear(32, width), nn.LayerNorm(width)
+        self.fc1, self.fc2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm1(x)
+        q, k, v = (f(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        x = x + self.proj(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class TiedDecoder(nn.Module):
+    """A decoder whose output layer is its embedding table."""
+
+    def __init__(self, words: int = 40, width: int = 16, heads: int = 4, layers: int = 2) -> None:
+        super().__init__()
+        self.embed, self.place = nn.Embedding(words, width), nn.Parameter(0.1 * torch.randn(12, width))
+        self.layers, self.norm = nn.ModuleList(DecoderBlock(width, heads) for _ in range(layers)), nn.LayerNorm(width)
         self.head = nn.Linear(width, words, bias=False)
         self.head.weight = self.embed.weight
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embed(ids) + self.place[: ids.shape[1]]
-        normed = self.norm1(x)
-        q, k, v = (f(normed).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
-        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-        x = x + self.proj(seen)
-        x = x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        for layer in self.layers:
+            x = layer(x)
         return self.head(self.norm(x))
 
 

@@ -108,10 +108,10 @@ def test_blocks_that_give_a_tuple_are_skipped_in_kind_and_stored(tmp_path: Path)
     assert torch.equal(opened.at(0.5)(x), family.at(0.5)(x))
 
 
-def test_a_block_that_gives_other_things_too_is_no_block() -> None:
+def test_a_block_that_gives_other_things_too_can_go_where_nobody_reads_them() -> None:
     class Telling(Paired):
         def forward(self, x: Tensor, _mask: Tensor | None = None) -> tuple[Tensor | None, ...]:
             return (*super().forward(x), x.mean())
 
     graph = analyse(core_of(Stack(Paired(0), Telling(0)), 2, 6))
-    assert [block.path for block in graph.elastic_blocks] == ["blocks.0"]
+    assert [(block.path, block.returns) for block in graph.elastic_blocks] == [("blocks.0", 1), ("blocks.1", 2)]

@@ -1,8 +1,8 @@
-"""Other readings of a proposal that cannot be reordered as it stands: coarser units, tensors used by themselves."""
+"""Other readings of a proposal that cannot be reordered as it stands: repeats, coarser units, tensors by themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import islice, product
 
@@ -10,14 +10,14 @@ from concertina.analyse.attention import HEAD_COUNTS, number
 from concertina.analyse.groups import group as make_group
 from concertina.analyse.layers import Key, Wiring
 from concertina.analyse.probe import Probe
-from concertina.types import Group
+from concertina.types import Group, SizeAttribute
 
 MOST = 64
 """Most readings that are tried for one group."""
 
 
 def alternatives(probe: Probe, group: Group, taken: set[Key]) -> Iterator[Group]:
-    """Yield the group as proposed, then shifted, with other raw tensors, with the coarser units that modules speak of.
+    """Yield the group as proposed, then shifted, repeated, with other raw tensors, with coarser units as modules have.
 
     Args:
         probe: The randomised network.
@@ -27,6 +27,7 @@ def alternatives(probe: Probe, group: Group, taken: set[Key]) -> Iterator[Group]
     yield group
     if not group.rigid:
         yield from _centred(group)
+        yield from _repeated(group)
         yield from islice(_with_raw_tensors(probe.wiring, group, taken), MOST)
         for units in _spoken_counts(probe, group):
             yield _coarser(group, units)
@@ -40,6 +41,33 @@ def _centred(group: Group) -> Iterator[Group]:
     ]
     if members != list(group.members) and len({(m.tensor, m.dim, m.start) for m in members}) == len(members):
         yield replace(group, members=tuple(members))
+
+
+def _repeated(group: Group) -> Iterator[Group]:
+    """Yield the group with all of the sides of which it has the first run: a gate, say, and what it gates.
+
+    Units own a place in every run, or places that lie together.
+    """
+    times = {m.tensor.rpartition(".")[0]: m.of // (group.units * m.positions) for m in group.members if m.of}
+    if not times or any(m.of and (m.start or m.of % (group.units * m.positions)) for m in group.members):
+        return
+    in_runs = [
+        replace(member, start=start)
+        for member in group.members
+        for start in range(0, member.of or 1, group.units * member.positions)
+    ]
+    together = [replace(m, of=0, positions=m.of // group.units) if m.of else m for m in group.members]
+    attributes = tuple(
+        replace(size, positions=size.positions * times[size.module]) if _is_made_by(size, times) else size
+        for size in group.attributes
+    )
+    for members in (in_runs, together):
+        yield replace(group, members=tuple(members), attributes=attributes)
+
+
+def _is_made_by(size: SizeAttribute, layers: Collection[str]) -> bool:
+    """Return whether a declared size is that of the outputs of one of some layers."""
+    return size.module in layers and size.attribute in ("out_features", "out_channels")
 
 
 def _with_raw_tensors(wiring: Wiring, group: Group, taken: set[Key]) -> Iterator[Group]:

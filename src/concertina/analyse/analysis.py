@@ -187,7 +187,7 @@ def _judge(
 ) -> list[Verdict]:
     """Return the verdicts on all groups: those by hand, heads by name, what was proposed, then layers left over.
 
-    What fails on small inputs is tried on larger ones.
+    What fails on small inputs is tried on larger ones. A reading that fails is not told where others hold in its place.
     """
     wiring, owned = probes[0].wiring, Owned(verdict.group for verdict in by_hand)
     heads = judged_heads(probes, requests, lambda done: tell("verifying groups", 0.05 + 0.3 * done))
@@ -201,6 +201,8 @@ def _judge(
         others = set(keys_of([*(v.group for v in verdicts), *groups])) - set(keys_of([group]))
         going_on = _part_of(tell, "verifying groups", start, share)
         verdicts.append(_judged(probes, requests.on_group(group), others, going_on))
+    settled = Owned(verdict.group for verdict in verdicts if verdict.group.elastic)
+    verdicts = [verdict for verdict in verdicts if verdict.group.elastic or not settled.holds(verdict.group)]
     why = proposal.complaint or "the search for coupled channels does not see it"
     listed = keys_of(verdict.group for verdict in verdicts)
     return verdicts + [Verdict(group) for group in uncoupled_groups(wiring, listed, unreached, f"propose: {why}")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
 
 from torch import nn
 
@@ -122,12 +121,10 @@ def _reader(module: nn.Module, path: str, width: int) -> tuple[str, int] | None:
 
     It is a child with a usual name, or else the first of fitting width beside the module.
     """
-    layer: Any = module.get_submodule(path)
-    for name in OUT:
-        child = getattr(layer, name, None)
-        if isinstance(child, nn.Module):
-            for below, read in _linears(child):
-                return _join(path, name, below), read
+    children = {name.lower(): (name, child) for name, child in module.get_submodule(path).named_children()}
+    for name, child in (children[usual] for usual in OUT if usual in children):
+        for below, read in _linears(child):
+            return _join(path, name, below), read
     beside = path.rpartition(".")[0]
     for below, read in _linears(module.get_submodule(beside)) if path else ():
         candidate = _join(beside, below)

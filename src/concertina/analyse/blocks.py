@@ -25,12 +25,18 @@ COUNTER = "num_batches_tracked"
 class Skip(nn.Module):
     """Stands where a block was skipped and gives back the block's first input.
 
+    It keeps the block's plain values, numbers and texts, which some networks read to see what to call a block with.
+
     Args:
-        returns: How many things the block gave back as a tuple; 0 for a tensor by itself.
+        block: The block.
+        returns: How many things it gave back as a tuple; 0 for a tensor by itself.
     """
 
-    def __init__(self, returns: int = 0) -> None:
+    def __init__(self, block: nn.Module, returns: int = 0) -> None:
         super().__init__()
+        for name, value in vars(block).items():
+            if name not in vars(self) and not name.startswith("_") and isinstance(value, bool | int | float | str):
+                setattr(self, name, value)
         self.returns = returns
 
     def forward(self, x: Tensor, *_args: Any, **_kwargs: Any) -> Any:
@@ -103,7 +109,7 @@ def skipping(module: nn.Module, blocks: Sequence[Block]) -> Iterator[None]:
     before = [getattr(parent, name) for parent, name in parents]
     try:
         for (parent, name), block in zip(parents, blocks, strict=True):
-            setattr(parent, name, Skip(block.returns))
+            setattr(parent, name, Skip(getattr(parent, name), block.returns))
         yield
     finally:
         for (parent, name), kept in zip(parents, before, strict=True):
@@ -170,13 +176,13 @@ def _why_not_given_back(probe: Probe, module: nn.Module, call: _Call, x: Tensor)
 
 
 def _main(output: Any) -> tuple[Tensor | None, int]:
-    """Return the one tensor that a module gives, and the length of the tuple it stands first in; 0 without a tuple.
+    """Return the tensor that a module gives, and the length of the tuple it stands first in; 0 without a tuple.
 
-    None where it gives something else, or other things beside the tensor.
+    None where it gives something else. Whether anybody reads the rest of the tuple shows when it is gone.
     """
     if isinstance(output, Tensor):
         return output, 0
-    if type(output) is tuple and output and isinstance(output[0], Tensor) and all(o is None for o in output[1:]):
+    if type(output) is tuple and output and isinstance(output[0], Tensor):
         return output[0], len(output)
     return None, 0
 

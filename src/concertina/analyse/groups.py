@@ -64,6 +64,18 @@ class Owned:
         ends = ((m, m.start + group.units * m.positions) for m in group.members)
         return any(self.any_of((member.tensor, member.dim), member.start, stop) for member, stop in ends)
 
+    def holds(self, group: Group) -> bool:
+        """Return whether they own all that a group owns."""
+        return all(
+            self._covers((member.tensor, member.dim), member.start, member.start + group.units * member.positions)
+            for member in group.members
+        )
+
+    def _covers(self, key: Key, start: int, stop: int) -> bool:
+        for a, b in sorted(self._ranges.get(key, ())):
+            start = max(start, b) if a <= start else start
+        return start >= stop
+
 
 def coupled_groups(wiring: Wiring, couplings: Sequence[Coupling], taken: Iterable[Group] = ()) -> list[Group]:
     """Return candidate groups, each tensor side in one of them at most, in the network's order.

@@ -53,4 +53,5 @@ class Depth(Axis):
                 parent, _, name = dim.target.rpartition(".")
                 if any(spec[need] == 0 for need in dim.needs):
                     continue
-                setattr(module.get_submodule(parent), name, Skip(dim.returns).train(module.training))
+                owner = module.get_submodule(parent)
+                setattr(owner, name, Skip(getattr(owner, name), dim.returns).train(module.training))
