@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,8 +22,11 @@ from concertina.export import (
     RealInputs,
     SharedExport,
     ToExport,
+    TritonPoint,
+    TritonRepository,
     export_point,
     export_points,
+    export_triton,
     extract,
     runtimes,
 )
@@ -73,6 +76,47 @@ def exported_together(family: Measurable, folder: Path, data: Any, progress: Rep
     """Write all points as graphs over one file of weights; see `Family.export_all`."""
     points = [to_export(family, point) for point in family.points]
     return export_points(points, folder, _given_inputs(family, data), progress)[0]
+
+
+class TritonOptions(TypedDict, total=False):
+    """How a model lies in a repository for Triton."""
+
+    max_batch: int
+    """Most inputs that Triton may join in one call; 16 unless said."""
+    data: Any
+    """Real inputs to compare the files on too, as `fit` takes data."""
+    progress: Reporter
+    """Told what is being done and the share that is done."""
+
+
+def exported_for_triton(
+    family: Measurable, folder: Path, model: str, options: TritonOptions, real: RealInputs | None = None
+) -> TritonRepository:
+    """Write all points as versions of one model of a repository; see `Family.export_triton`.
+
+    Args:
+        family: The family.
+        folder: The repository.
+        model: Name of the model.
+        options: How it lies there.
+        real: Data as `real_inputs` gives it, in place of that of the options.
+    """
+    points = [TritonPoint(to_export(family, point), figures_of(point)) for point in family.points]
+    return export_triton(
+        points,
+        folder,
+        model,
+        max_batch=options.get("max_batch", 16),
+        facts=facts_of(family.core),
+        real=real or _given_inputs(family, options.get("data")),
+        progress=options.get("progress"),
+    )
+
+
+def figures_of(point: Point) -> dict[str, Any]:
+    """Return what a point costs and its headline figures, as JSON values."""
+    facts = {"macs": point.macs, "share": point.share, "params": point.params, "size_bytes": point.size_bytes}
+    return facts | {"metrics": dict(point.metrics)}
 
 
 def _given_inputs(family: Measurable, data: Any) -> RealInputs | None:
