@@ -99,9 +99,9 @@ def test_wrong_arguments_are_one_clear_message(given: dict[str, str], said: str,
 def test_a_file_that_is_cut_and_a_missing_package_are_refused_before_ray_is_asked(
     fake: FakeServe, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut = tmp_path / "cut.concertina"
+    cut = tmp_path / "digits.concertina"
     cut.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(FormatError, match=r"ends|whole"):
+    with pytest.raises(FormatError, match=r"digits\.concertina. is not whole\. Get the rest"):
         deployment(cut)
     monkeypatch.setitem(sys.modules, "ray.serve", None)
     with pytest.raises(ExtraError, match=r'Ray Serve is not installed.*pip install "concertina-nn\[ray\]"'):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from concertina.errors import ExtraError, InputError, did_you_mean, how_to_install
+from concertina.errors import ExtraError, InputError, TruncatedError, did_you_mean, how_to_install
 from concertina.save import is_address, open_artifact
 from concertina.serve.app import make_app
 from concertina.serve.host import Host
@@ -145,7 +145,8 @@ def _source(file: str | Path) -> str:
     if not path.is_file():
         raise InputError(f"family file {str(file)!r}", asked="no such file", do="Give one that every machine sees.")
     with open_artifact(path) as artifact:
-        artifact.within(None)
+        if not artifact.complete:
+            raise TruncatedError(f"family file {str(file)!r} is not whole", do="Get the rest of it.")
     return str(path)
 
 
