@@ -53,7 +53,7 @@ def run(options: Options) -> None:
     A request that names no version is answered by the largest subnet that fits its budget. Ready once every subnet is
     warmed up; SIGHUP takes in a new FILE without a failed request, SIGTERM ends it after all that waits has been
     answered. One JSON line a request goes to stderr. A file behind an address is served from its smallest subnet as
-    soon as that is there, and grows while the rest arrives. A folder stands for the one *.concertina file in it.
+    soon as that is there, and grows while the rest arrives.
     """
     settings, name, source = check(options)
     from concertina.serve.host import Host
