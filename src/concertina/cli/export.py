@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from concertina.cli.budgets import BUDGETS, BudgetOptions, budget, check_latency, choose, in_python
+from concertina.cli.budgets import BUDGETS, WITH, BudgetOptions, budget, check_latency, choose, in_python
 from concertina.cli.console import Console, Report, describe
 from concertina.cli.data import TextOptions, check_tokenizer, opened
 from concertina.cli.facts import of_point
@@ -41,6 +41,7 @@ class Options(TextOptions, BudgetOptions):
     max_batch: Annotated[
         int | None, typer.Option(min=1, max=4096, help="triton: most inputs that it may join in one call (16).")
     ] = None
+    modules: Annotated[str, typer.Option("--with", metavar="LIST", help=WITH)] = ""
     data: Annotated[str, typer.Option(metavar="DATA", help="Real inputs that the files are compared on too.")] = ""
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace OUT when it is there already.")] = False
 
@@ -53,6 +54,8 @@ def run(options: Options) -> int:
     With --to triton OUT is a model repository: one model, whose versions are the points, 1 the smallest.
     """
     wanted, reach = check(options)
+    from concertina.family.baking import point_with
+
     console = Console(options)
     with console.progress() as progress:
         progress("reading", 0.0)
@@ -64,8 +67,9 @@ def run(options: Options) -> int:
         else:
             point, real = choose(family, reach, wanted), _real_data(family, options)
             progress(f"exporting {point.name}", 0.5)
-            made = family.export(options.output, point=point.name, to=options.to, data=real)
-            data = of_point(point) | {"files": [str(file) for file in made.files], "file_bytes": made.num_bytes}
+            made = family.export(options.output, point=point.name, to=options.to, data=real, modules=options.modules)
+            data = of_point(point_with(family, point, options.modules))
+            data |= {"files": [str(file) for file in made.files], "file_bytes": made.num_bytes}
             data |= _of_agreement(made.agreement)
     console.result(data, *describe(data))
     return 0
@@ -83,6 +87,8 @@ def check(options: Options) -> tuple[dict[str, Any], Reach]:
     if together and given:
         what = f"--to {TRITON}" if options.to == TRITON else "--all-points"
         raise InputError(what, asked=f"with {', '.join(given)}", allowed="without a budget: all points go together")
+    if options.all_points and options.to != TRITON and options.modules:
+        raise InputError("--with", asked="with --all-points, whose points share their weights", allowed="without it")
     if options.to != TRITON and (options.name or options.max_batch is not None):
         raise InputError("--name" if options.name else "--max-batch", allowed=f"with --to {TRITON}")
     wanted = {} if together else budget(options)
@@ -97,6 +103,7 @@ def check(options: Options) -> tuple[dict[str, Any], Reach]:
 
 def _in_python(options: Options, wanted: dict[str, Any]) -> str:
     data = ", data=data" if options.data else ""
+    data += f", modules={options.modules!r}" if options.modules else ""
     if options.to == TRITON:
         return f"family.export_triton({str(options.output)!r}, {model_name(options)!r}{data})"
     if options.all_points:

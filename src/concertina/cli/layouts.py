@@ -38,6 +38,10 @@ class ForTriton(Protocol):
         """Most inputs in one call."""
 
     @property
+    def modules(self) -> str:
+        """Names of modules to merge into every version."""
+
+    @property
     def yes(self) -> bool:
         """Whether an earlier model may be replaced."""
 
@@ -71,13 +75,13 @@ def check_triton(options: ForTriton) -> None:
 
 def write_triton(family: Family, options: ForTriton, real: RealInputs | None, progress: Report) -> dict[str, Any]:
     """Write the repository and return what is told of it."""
-    from concertina.family.runtimes import exported_for_triton
+    from concertina.family.baking import point_with
+    from concertina.family.runtimes import TritonOptions, exported_for_triton
 
     batch = USUAL_BATCH if options.max_batch is None else options.max_batch
-    made = exported_for_triton(
-        family, options.output, model_name(options), {"max_batch": batch, "progress": progress}, real
-    )
-    points = {point.name: point for point in family.points}
+    how: TritonOptions = {"max_batch": batch, "progress": progress, "modules": options.modules}
+    made = exported_for_triton(family, options.output, model_name(options), how, real)
+    points = {point.name: point_with(family, point, options.modules) for point in family.points}
     return {
         "folder": str(made.folder),
         "model": made.model,

@@ -18,22 +18,33 @@ if TYPE_CHECKING:
 class Exporting:
     """What a family can write for other programs."""
 
-    def extract(self, folder: str | Path, share: Asked = None, **budget: Unpack[Budget]) -> Extracted:
+    def extract(
+        self, folder: str | Path, share: Asked = None, *, modules: str = "", **budget: Unpack[Budget]
+    ) -> Extracted:
         """Write one point as usual files that load without Concertina: weights, `slim.json`, and a `.pt2` program.
 
         Args:
             folder: Where to write; files of an earlier extraction are replaced.
             share: Which point, as for `choose`.
+            modules: Names of modules to merge into its weights; changes of weights only.
             **budget: As for `choose`, in place of a share.
 
         Raises:
+            InputError: A module is not there, or adds computation.
             StorageError: The disk refuses, or the folder holds other files.
             BudgetError, PointError: As `choose`.
         """
-        return extracted(self._own, self._own.choose(share, **budget), Path(folder))
+        return extracted(self._own, self._own.choose(share, **budget), Path(folder), modules)
 
     def export(
-        self, path: str | Path, share: Asked = None, *, to: str = "onnx", data: Any = None, **budget: Unpack[Budget]
+        self,
+        path: str | Path,
+        share: Asked = None,
+        *,
+        to: str = "onnx",
+        data: Any = None,
+        modules: str = "",
+        **budget: Unpack[Budget],
     ) -> Exported:
         """Write one point as a file of another runtime, once it is seen to compute what the point computes.
 
@@ -42,14 +53,16 @@ class Exporting:
             share: Which point, as for `choose`.
             to: The exporter: "onnx" or "openvino".
             data: Real inputs to compare on too, as `fit` takes data.
+            modules: Names of modules to merge into it: changes of weights, and a last layer of their own.
             **budget: As for `choose`, in place of a share.
 
         Raises:
-            InputError: No such exporter, packages are missing, or the file's name ends otherwise.
+            InputError: No such exporter, packages are missing, the file's name ends otherwise, or a module is not
+                there or adds computation.
             ExportError: The network cannot be exported, or the file computes something else; nothing is written then.
             BudgetError, PointError, StorageError: As `extract`.
         """
-        return exported(self._own, lambda: self._own.choose(share, **budget), Path(path), to, data)
+        return exported(self._own, lambda: self._own.choose(share, **budget), Path(path), to, data, modules)
 
     def export_all(self, folder: str | Path, *, data: Any = None, progress: Reporter | None = None) -> SharedExport:
         """Write all points as small ONNX graphs over one file of weights; arguments and errors as for `export`."""
@@ -61,7 +74,7 @@ class Exporting:
         Args:
             folder: The repository; made where it is missing. Other models in it stay as they are.
             model: Name of the model.
-            **options: max_batch (16 unless said), data to compare on too, progress.
+            **options: max_batch (16 unless said), data to compare on too, progress, modules to merge.
 
         Returns:
             What was written: version 1 is the smallest point, the last the largest.
