@@ -99,9 +99,7 @@ def resolved(module: Any, name: str) -> Any:
 
 
 def thing(name: str, member: Any) -> dict[str, Any]:
-    inside = (
-        [m for m in member.members.values() if not m.is_alias and not m.name.startswith("_")] if member.is_class else []
-    )
+    inside = [m for m in mixed(member).values() if not m.is_alias and not m.name.startswith("_")]
     return {
         "name": name,
         "signature": signature(name, member),
@@ -111,6 +109,19 @@ def thing(name: str, member: Any) -> dict[str, Any]:
             {"name": m.name, "signature": signature(m.name, m), "docstring": parsed(m)} for m in inside if m.is_function
         ],
     }
+
+
+def mixed(member: Any) -> dict[str, Any]:
+    """Return the members of a class, with those of its bases that have no entry of their own."""
+    if not member.is_class:
+        return {}
+    bases = [base for base in member.resolved_bases if base.path.startswith("concertina.") and not is_listed(base)]
+    return dict(member.members) | {n: m for base in bases for n, m in mixed(base).items() if n not in member.members}
+
+
+def is_listed(base: Any) -> bool:
+    """Return whether a class is among the names of its room."""
+    return base.name in (base.package.members[base.path.split(".")[1]].exports or ())
 
 
 def field(member: Any) -> dict[str, str]:

@@ -16,9 +16,10 @@ PART_ROOMS = ("axes", "score", "load/zoo", "load/sources", "modules", "audits")
 REGISTERING_ROOMS = (*PART_ROOMS, "objective", "train")
 NO_PART = {"__init__", "base", "classwise"}
 CHECKS = re.compile(r"(^|\.)(assert|check|expect|golden|raises|warns|fail)(_|$|s$)|(^|\.)assert\w*$")
-MACHINE_PATH = re.compile(r"(?<![\w./~])/(?:home|root|work|Users|opt|mnt|srv)/\w")
+MACHINE_PATH = re.compile(r"(?<![\w./~])(?!/mnt/models\b)/(?:home|root|work|Users|opt|mnt|srv)/\w")
+"""A path of some machine; where KServe puts a model is the same on all."""
 PACKAGE_HOST = re.compile(r"(?:index-url|find-links|trusted-host)\s*=\s*\w", re.IGNORECASE)
-TEXT = {".py", ".md", ".toml", ".txt", ".csv", ".json", ".sh", ".j2", ".html", ".css", "", ".cfg", ".yml"}
+TEXT = {".py", ".md", ".toml", ".txt", ".csv", ".json", ".sh", ".j2", ".html", ".css", "", ".cfg", ".yml", ".yaml"}
 
 
 @pytest.mark.parametrize("name", trees(PACKAGE))

@@ -74,4 +74,5 @@ def hostile() -> ReportData:
         provenance={name: name for name in HOSTILE} | {"licence": HOSTILE[1]},
         groups=[Group(name, 8, (), rigid=name) for name in HOSTILE],
         blocks=[Block(name, ()) for name in HOSTILE],
+        modules=dict.fromkeys(HOSTILE, 8),
     )

@@ -137,3 +137,18 @@ def test_a_port_that_is_taken_is_refused_by_name(path: Path, capsys: pytest.Capt
     assert (
         f"error: address 127.0.0.1:{port}: got Address already in use. Give another --port" in capsys.readouterr().err
     )
+
+
+def test_a_folder_stands_for_the_one_family_file_in_it(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(tmp_path), "--port", "0"]) == 2
+    assert f"family files in folder '{tmp_path}': got none; allowed: one." in capsys.readouterr().err
+    (tmp_path / "README.md").write_text("about it")
+    (tmp_path / ".b.concertina").write_text("half of it")
+    (tmp_path / "a.concertina").write_bytes(path.read_bytes()[:100])
+    assert main(["serve", str(tmp_path), "--port", "0"]) == 2
+    assert "a.concertina" in capsys.readouterr().err
+    (tmp_path / "c.concertina").write_bytes(b"")
+    assert main(["serve", str(tmp_path), "--port", "0"]) == 2
+    assert "got a.concertina, c.concertina; allowed: one. Name one of them." in capsys.readouterr().err

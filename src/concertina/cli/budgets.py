@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MEMORY_PART = 32
 """Inputs of a call may take a 32nd of the memory: what is computed from them takes many times more."""
+WITH = "Modules of the file to merge into it (reviews,-gender): changes of weights."
+"""Help of `--with` where networks leave the family."""
 BUDGETS = ("point", "share", "macs", "params", "size_bytes", "latency_ms")
 
 

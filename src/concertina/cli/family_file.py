@@ -10,7 +10,7 @@ import typer
 
 from concertina.cli.inputs import check_file
 from concertina.cli.options import Common
-from concertina.errors import InputError, LoadError, TruncatedError
+from concertina.errors import InputError, LoadError, TruncatedError, some
 
 if TYPE_CHECKING:
     from concertina.family import Family
@@ -81,6 +81,21 @@ def look(path: Path, upto: str | None) -> Reach:
         architecture = artifact.manifest.architecture
         sample = sum(TensorInfo("input", dtype, shape[1:]).nbytes for shape, dtype in architecture.inputs)
         return Reach(architecture.source, here, points, target, sample)
+
+
+def in_folder(path: Path) -> Path:
+    """Return the one family file in a folder; a path that is no folder as it is.
+
+    Raises:
+        InputError: The folder holds none, or more than one.
+    """
+    if not path.is_dir():
+        return path
+    found = sorted(file.name for file in path.glob("*.concertina") if file.is_file() and not file.name.startswith("."))
+    if len(found) != 1:
+        do = "Name one of them." if found else "Give a family file, or a folder that holds one."
+        raise InputError(f"family files in folder '{path}'", asked=some(found, 4) or "none", allowed="one", do=do)
+    return path / found[0]
 
 
 def look_far(source: HttpSource) -> Reach:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concertina.cli.console import Console
-from concertina.cli.family_file import Reach, check_buildable, look, look_far
+from concertina.cli.family_file import Reach, check_buildable, in_folder, look, look_far
 from concertina.cli.options import Common
 from concertina.errors import InputError
 
@@ -27,7 +27,7 @@ LOCAL = "127.0.0.1"
 class Options(Common):
     """Options of `concertina serve`."""
 
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A family file, or its http or https address.")]
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A family file, a folder with one, or an address.")]
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 for all.")] = LOCAL
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = 8000
     name: Annotated[str, typer.Option(metavar="NAME", help="What clients call the model; else the file's name.")] = ""
@@ -94,9 +94,10 @@ def check(options: Options) -> tuple[Settings, str, HttpSource | None]:
     from concertina.save import HttpSource, is_address
 
     source = HttpSource(options.file) if is_address(options.file) else None
-    reach: Reach = look(Path(options.file), None) if source is None else look_far(source)
+    path = in_folder(Path(options.file)) if source is None else Path(source.name)
+    reach: Reach = look(path, None) if source is None else look_far(source)
     check_buildable(options, reach, "concertina.serve.Session(family)")
-    name = options.name or Path(options.file if source is None else source.name).stem
+    name = options.name or path.stem
     if not name.isprintable() or not name or set(name) & set("/?#%") or len(name) > 100:
         raise InputError("--name", asked=repr(name)[:100], allowed="1 to 100 characters, none of / ? # %")
     if not options.host:
@@ -135,7 +136,7 @@ def _arriving(source: HttpSource, address: str, settings: Settings) -> Arriving:
 def _opened(options: Options, settings: Settings) -> Session:
     from concertina.serve import Session
 
-    return Session(Path(options.file), settings)
+    return Session(in_folder(Path(options.file)), settings)
 
 
 def _log(line: str) -> None:

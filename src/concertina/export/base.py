@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +81,8 @@ class Exporter(ABC):
 
 
 EXPORTERS: Registry[type[Exporter]] = Registry("exporter")
+LAYOUTS: Registry[Callable[..., object]] = Registry("layout")
+"""Folders that another server reads, made of exported points: beside the exporters, the values of `--to`."""
 
 
 def runtimes() -> tuple[str, ...]:

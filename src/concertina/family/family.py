@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from concertina.errors import PointError
-from concertina.export import EAGER, Exported, Extracted, SharedExport
+from concertina.export import EAGER
 from concertina.family.audits import Audited, AuditOptions, audit_family
 from concertina.family.calibrated import Calibrated, CalibratedSubnet, calibrated_subnet
 from concertina.family.choosing import Asked, Chooser, new_point
 from concertina.family.dial import Budget, point_called
 from concertina.family.evidence import Evidence, core_figures
+from concertina.family.exporting import Exporting
 from concertina.family.finish import measure_family
 from concertina.family.given import filled, say_missing_classes, taken
 from concertina.family.latencies import latencies_here
@@ -27,7 +28,7 @@ from concertina.family.points import Points
 from concertina.family.promises import PromiseOptions, Promises, held_promises, promise_family
 from concertina.family.published import Published
 from concertina.family.remarks import remarks
-from concertina.family.runtimes import exported, exported_together, extracted, timed_points
+from concertina.family.runtimes import timed_points
 from concertina.family.specialized import ClassOptions, check_class_options, specialized
 from concertina.family.subset import for_classes
 from concertina.nest import Gathered, Supernet
@@ -37,7 +38,7 @@ from concertina.train import Reporter
 from concertina.types import ClassScores, Core, Graph, Point, Record, SubnetSpec
 
 
-class Family(Published, Plugging):
+class Family(Exporting, Published, Plugging):
     """A core and all its subnets, switched by moving along the growth order.
 
     Made by `fit` or `open`. `at` gives subnets: ordinary modules whose tensors are views of one storage.
@@ -303,43 +304,6 @@ class Family(Published, Plugging):
     def add_records(self, records: Sequence[Record]) -> None:
         """Add Records; one of the same spec, metric, scope, machine and data gives way."""
         self.evidence = self.evidence.with_records(records)
-
-    def extract(self, folder: str | Path, share: Asked = None, **budget: Unpack[Budget]) -> Extracted:
-        """Write one point as usual files that load without Concertina: weights, `slim.json`, and a `.pt2` program.
-
-        Args:
-            folder: Where to write; files of an earlier extraction are replaced.
-            share: Which point, as for `choose`.
-            **budget: As for `choose`, in place of a share.
-
-        Raises:
-            StorageError: The disk refuses, or the folder holds other files.
-            BudgetError, PointError: As `choose`.
-        """
-        return extracted(self, self.choose(share, **budget), Path(folder))
-
-    def export(
-        self, path: str | Path, share: Asked = None, *, to: str = "onnx", data: Any = None, **budget: Unpack[Budget]
-    ) -> Exported:
-        """Write one point as a file of another runtime, once it is seen to compute what the point computes.
-
-        Args:
-            path: The file; its name ends as the exporter wants it (.onnx, .xml).
-            share: Which point, as for `choose`.
-            to: The exporter: "onnx" or "openvino".
-            data: Real inputs to compare on too, as `fit` takes data.
-            **budget: As for `choose`, in place of a share.
-
-        Raises:
-            InputError: No such exporter, packages are missing, or the file's name ends otherwise.
-            ExportError: The network cannot be exported, or the file computes something else; nothing is written then.
-            BudgetError, PointError, StorageError: As `extract`.
-        """
-        return exported(self, lambda: self.choose(share, **budget), Path(path), to, data)
-
-    def export_all(self, folder: str | Path, *, data: Any = None, progress: Reporter | None = None) -> SharedExport:
-        """Write all points as small ONNX graphs over one file of weights; arguments and errors as for `export`."""
-        return exported_together(self, Path(folder), data, progress)
 
     def save(self, path: str | Path) -> WriteReport:
         """Write the family with its modules to one file, whole or not at all.

@@ -23,7 +23,7 @@ from concertina.family.modules import AUTO, BASE, Module, Modules, plugged_view
 from concertina.family.peft_files import peft_module, save_peft_module
 from concertina.family.persist import Opened
 from concertina.family.probing import scope_of
-from concertina.family.routing import Features, choose
+from concertina.family.routing import Features, Gaussian, choose
 from concertina.nest import Supernet
 from concertina.types import Record
 
@@ -189,11 +189,7 @@ class Plugging(Attributes):
             InputError: No module knows what its domain looks like, or they know it of different points.
         """
         given = check_inputs(inputs, self.core.example_inputs)
-        known = {name: module.router for name, module in self.modules.items() if module.router}
-        if self._base is None and self._base_stored:
-            self._base = self._module_of_file(BASE)
-        if self._base is not None and self._base.router:
-            known[BASE] = self._base.router
+        known = self._looks()
         points = sorted({each.point for each in known.values()})
         if len(points) != 1:
             asked = f"domains known at {', '.join(points)}" if points else "no domain that is known"
@@ -202,6 +198,19 @@ class Plugging(Attributes):
         if self._features is None or self._features[0] != at:
             self._features = at, Features(self.core, self.supernet, at)
         return choose(known, self._features[1](given))
+
+    @property
+    def routed(self: Any) -> tuple[str, ...]:
+        """Names of the modules between which `route` chooses, "__base__" for the core's own domain; none: it cannot."""
+        known = self._looks()
+        return tuple(known) if len({each.point for each in known.values()}) == 1 else ()
+
+    def _looks(self: Any) -> dict[str, Gaussian]:
+        """Return what the domains that are known look like."""
+        known = {name: module.router for name, module in self.modules.items() if module.router}
+        if self._base is None and self._base_stored:
+            self._base = self._module_of_file(BASE)
+        return known | ({BASE: self._base.router} if self._base is not None and self._base.router else {})
 
     def _routed_at(self: Any) -> str:
         """Return the point at which domains are known already; empty where there is none, or it is no longer there."""

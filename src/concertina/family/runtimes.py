@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,11 +22,15 @@ from concertina.export import (
     RealInputs,
     SharedExport,
     ToExport,
+    TritonPoint,
+    TritonRepository,
     export_point,
     export_points,
+    export_triton,
     extract,
     runtimes,
 )
+from concertina.family.baking import Pluggable, baked, classes_with, point_with
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
 from concertina.load.data import TensorData
@@ -37,23 +41,44 @@ from concertina.types import Core, Point, Record
 CLASSIFICATION = "classification"
 
 
-def to_export(family: Measurable, point: Point) -> ToExport:
-    """Return an operating point as exporters take it, with the facts that its file carries along."""
+def to_export(family: Pluggable, point: Point, modules: str = "") -> ToExport:
+    """Return an operating point as exporters take it, with the facts that its file carries along.
+
+    Args:
+        family: The family.
+        point: The point.
+        modules: Names of modules to merge into it; empty for none.
+
+    Raises:
+        InputError: A module is not there, or cannot be merged.
+    """
+    known = facts_with(family, modules)
     facts = {
         "point": point.name,
         "spec": point.spec.text,
-        **{name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts_of(family.core).items()},
+        **{name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in known.items()},
     }
-    return ToExport(point.name, family.view(point.name), family.core.example_inputs, facts)
+    return ToExport(point.name, baked(family, point, modules, heads=True), family.core.example_inputs, facts)
 
 
-def extracted(family: Measurable, point: Point, folder: Path) -> Extracted:
+def facts_with(family: Pluggable, modules: str) -> dict[str, Any]:
+    """Return what an exported network carries along of its core and the modules merged into it, as JSON values."""
+    facts = facts_of(family.core)
+    return facts | {"modules": modules, "class_names": list(classes_with(family, modules))} if modules else facts
+
+
+def extracted(family: Pluggable, point: Point, folder: Path, modules: str = "") -> Extracted:
     """Write one point as usual files; see `Family.extract`."""
-    module, inputs = family.view(point.name), family.core.example_inputs
-    return extract(module, inputs, folder, space=family.supernet.space, point=point, facts=facts_of(family.core))
+    module, inputs = baked(family, point, modules, heads=False), family.core.example_inputs
+    facts = facts_with(family, modules)
+    return extract(
+        module, inputs, folder, space=family.supernet.space, point=point_with(family, point, modules), facts=facts
+    )
 
 
-def exported(family: Measurable, choose: Callable[[], Point], path: Path, to: str, data: Any) -> Exported:
+def exported(
+    family: Pluggable, choose: Callable[[], Point], path: Path, to: str, data: Any, modules: str = ""
+) -> Exported:
     """Write one point as a file of another runtime; see `Family.export`.
 
     Args:
@@ -62,17 +87,65 @@ def exported(family: Measurable, choose: Callable[[], Point], path: Path, to: st
         path: The file.
         to: Name of the exporter.
         data: Real inputs to compare on too; None for none.
+        modules: Names of modules to merge into it; empty for none.
     """
     suffix = EXPORTERS.get(to).suffix
     if path.suffix != suffix:
         raise InputError("file to export to", asked=repr(path.name), allowed=f"a name that ends in {suffix}")
-    return export_point(to, to_export(family, choose()), path, _given_inputs(family, data))
+    return export_point(to, to_export(family, choose(), modules), path, _given_inputs(family, data))
 
 
-def exported_together(family: Measurable, folder: Path, data: Any, progress: Reporter | None) -> SharedExport:
+def exported_together(family: Pluggable, folder: Path, data: Any, progress: Reporter | None) -> SharedExport:
     """Write all points as graphs over one file of weights; see `Family.export_all`."""
     points = [to_export(family, point) for point in family.points]
     return export_points(points, folder, _given_inputs(family, data), progress)[0]
+
+
+class TritonOptions(TypedDict, total=False):
+    """How a model lies in a repository for Triton."""
+
+    max_batch: int
+    """Most inputs that Triton may join in one call; 16 unless said."""
+    data: Any
+    """Real inputs to compare the files on too, as `fit` takes data."""
+    progress: Reporter
+    """Told what is being done and the share that is done."""
+    modules: str
+    """Names of modules to merge into every version; empty for none."""
+
+
+def exported_for_triton(
+    family: Pluggable, folder: Path, model: str, options: TritonOptions, real: RealInputs | None = None
+) -> TritonRepository:
+    """Write all points as versions of one model of a repository; see `Family.export_triton`.
+
+    Args:
+        family: The family.
+        folder: The repository.
+        model: Name of the model.
+        options: How it lies there.
+        real: Data as `real_inputs` gives it, in place of that of the options.
+    """
+    modules = options.get("modules", "")
+    points = [
+        TritonPoint(to_export(family, point, modules), figures_of(point_with(family, point, modules)))
+        for point in family.points
+    ]
+    return export_triton(
+        points,
+        folder,
+        model,
+        max_batch=options.get("max_batch", 16),
+        facts=facts_with(family, modules),
+        real=real or _given_inputs(family, options.get("data")),
+        progress=options.get("progress"),
+    )
+
+
+def figures_of(point: Point) -> dict[str, Any]:
+    """Return what a point costs and its headline figures, as JSON values."""
+    facts = {"macs": point.macs, "share": point.share, "params": point.params, "size_bytes": point.size_bytes}
+    return facts | {"metrics": dict(point.metrics)}
 
 
 def _given_inputs(family: Measurable, data: Any) -> RealInputs | None:
@@ -98,7 +171,7 @@ def real_inputs(family: Measurable, data: TensorData) -> RealInputs:
 
 @contextmanager
 def point_runners(
-    family: Measurable, runtime: str, inputs: Sequence[Tensor], threads: int
+    family: Pluggable, runtime: str, inputs: Sequence[Tensor], threads: int
 ) -> Iterator[dict[str, Runner]]:
     """Give point name -> runner in a runtime, for `measure.latency`; exported files are gone afterwards.
 
@@ -127,7 +200,7 @@ def point_runners(
         yield runners
 
 
-def timed_points(family: Measurable, runtime: str, batch: int, threads: int, time_limit_s: float) -> list[Record]:
+def timed_points(family: Pluggable, runtime: str, batch: int, threads: int, time_limit_s: float) -> list[Record]:
     """Time every point in turns in a runtime and return the Records; errors as for `point_runners`.
 
     Args:

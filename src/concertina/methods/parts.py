@@ -8,7 +8,7 @@ from concertina.analyse.rewriting import WAYS
 from concertina.audits import AUDITS, GUARANTEES
 from concertina.axes import AXES
 from concertina.bench import THEMES
-from concertina.export import EXPORTERS
+from concertina.export import EXPORTERS, LAYOUTS
 from concertina.load import LIBRARIES, ZOO
 from concertina.load.sources import SOURCES
 from concertina.modules import KINDS
@@ -22,4 +22,4 @@ from concertina.train import RECIPES
 def registries() -> tuple[Registry[Any], ...]:
     """Return every registry of the package, in the order in which data flows."""
     trained = (ZOO, LIBRARIES, SOURCES, TASKS, DISTANCES, AUGMENTATIONS, CRITERIA, WAYS, AXES, RECIPES)
-    return (*trained, KINDS, REMOVALS, AUDITS, GUARANTEES, EXPORTERS, STRATEGIES, EXECUTORS, THEMES)
+    return (*trained, KINDS, REMOVALS, AUDITS, GUARANTEES, EXPORTERS, LAYOUTS, STRATEGIES, EXECUTORS, THEMES)

@@ -13,6 +13,9 @@ from concertina.save import Artifact
 from concertina.save.atomic import replacing
 from concertina.types import Core, Graph, Point, Record
 
+NO_MODULE = "__base__"
+"""Under this name a file keeps what the router knows of the core's own domain."""
+
 
 class _Evidence(Protocol):
     @property
@@ -58,6 +61,7 @@ def report_data(family: Reportable, title: str) -> ReportData:
         provenance=_origin(core.source, core.licence, core.task, core.fingerprint) | dict(family.evidence.provenance),
         groups=graph.groups if graph else (),
         blocks=graph.blocks if graph else (),
+        modules={name: module.size_bytes for name, module in getattr(family, "modules", {}).items()},
     )
 
 
@@ -83,6 +87,7 @@ def file_data(artifact: Artifact, title: str, points: Sequence[Point] | None = N
         baselines=baselines(points, records),
         class_names=manifest.class_names,
         provenance=origin | {name: str(text) for name, text in manifest.provenance.items()},
+        modules={name: size for name, size in artifact.modules.items() if name != NO_MODULE},
     )
 
 

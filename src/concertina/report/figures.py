@@ -44,6 +44,8 @@ class ReportData:
     """Label -> text: source, licence, fingerprint and whatever else tells where the family comes from."""
     groups: Sequence[Group] = ()
     blocks: Sequence[Block] = ()
+    modules: Mapping[str, int] = field(default_factory=dict)
+    """Name of a module -> its bytes."""
     metric: str = ""
     """Name of the headline metric; found in the records where it is left out."""
     data: str = ""

@@ -21,6 +21,7 @@ from concertina.report.figures import ReportData, rows
 from concertina.report.hurt import hurt_classes
 from concertina.report.origins import in_words, measured_on, origins
 from concertina.report.plots import pareto_svg
+from concertina.report.plugged import module_table
 from concertina.report.recalls import recall_table
 from concertina.report.render import render
 from concertina.report.tradeoff import tradeoff_svgs
@@ -70,6 +71,7 @@ def _context(data: ReportData) -> Mapping[str, Any]:
         "promised_on": [in_words(data, each) for each in dict.fromkeys(promise.data for promise in promises)],
         "promises_hidden": max(0, len(promises) - MAX_PROMISES),
         "audits": audit_tables(data.points, audited_records(data)).overall if audit_data(data) else None,
+        "modules": module_table(data),
         "audited_on": in_words(data, audit_data(data)),
         "parts": listed[:MAX_GROUPS],
         "parts_hidden": len(listed) - len(listed[:MAX_GROUPS]),

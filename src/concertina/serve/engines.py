@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from concertina.errors import InputError
+from concertina.errors import InputError, some
 from concertina.export import EAGER, EXPORTERS, Program, export_point
 from concertina.export.capture import output_tensors
 from concertina.family import Family
 from concertina.family.composing import composition
+from concertina.family.modules import AUTO, BASE
 from concertina.family.runtimes import check_runtime, to_export
 from concertina.serve.copies import Copies, gains_by_a_copy
 
@@ -37,6 +38,14 @@ class Engine(ABC):
             UnknownNameError: There is none of that name.
         """
         raise InputError("module", asked=repr(module), allowed="none: modules need the runtime 'eager'")
+
+    def routed(self, _point: str, _inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        """Return the outputs of a point with the module that the router chooses for each sample, and their names.
+
+        Raises:
+            InputError: There is no router, or the modules chosen have outputs of different sizes.
+        """
+        raise InputError("module", asked=repr(AUTO), allowed="none: modules need the runtime 'eager'")
 
     def improve(self) -> bool:
         """Do a little of what makes later calls faster; return whether there may be more to do."""
@@ -70,8 +79,26 @@ class Eager(Engine):
             return output_tensors(subnet(*inputs))
 
     def check(self, module: str) -> None:
-        """Refuse a module that is not there; errors as for `Engine`."""
-        composition(self._family.modules, module)
+        """Refuse a module that is not there, or a choice where there is none; errors as for `Engine`."""
+        if module != AUTO:
+            composition(self._family.modules, module)
+        elif not self._family.routed:
+            allowed = some(self._family.modules) or "none: the file has no modules"
+            raise InputError("module", asked=f"{AUTO!r}, but no module knows its domain", allowed=allowed)
+
+    def routed(self, point: str, inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        """Return outputs, and the module of each sample; samples with the same module are computed together."""
+        chosen = tuple(name or BASE for name in self._family.route(inputs))
+        rows = {name: [row for row, other in enumerate(chosen) if other == name] for name in dict.fromkeys(chosen)}
+        parts = [
+            self(point, "" if name == BASE else name, tuple(tensor[own] for tensor in inputs))
+            for name, own in rows.items()
+        ]
+        if len({tuple(output.shape[1:] for output in part) for part in parts}) > 1:
+            allowed = "modules with outputs of one size, or one sample a request"
+            raise InputError("module", asked=f"{AUTO!r}, which chose {some(rows)}", allowed=allowed)
+        order = torch.tensor([row for own in rows.values() for row in own]).argsort()
+        return tuple(torch.cat(same)[order] for same in zip(*parts, strict=True)), chosen
 
     def close(self) -> None:
         """Let go of the copies."""

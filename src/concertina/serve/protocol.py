@@ -14,6 +14,7 @@ from torch import Tensor
 
 from concertina.errors import InputError, did_you_mean
 from concertina.serve.binary import NAMES, SIZE, decoded, encoded, from_json, join, split, to_json
+from concertina.serve.modules import described
 from concertina.serve.session import Session
 from concertina.serve.settings import Answer, Request
 from concertina.serve.signature import Signature, Slot
@@ -99,7 +100,8 @@ def written_answer(answer: Answer, asked: Asked, signature: Signature, model: st
 
 def facts_of(answer: Answer) -> dict[str, Any]:
     """Return what an answer tells of how it came about, as JSON values."""
-    return {
+    chosen = {"modules": ",".join(answer.modules)} if answer.modules else {}
+    return chosen | {
         "subnet": answer.point,
         "why": answer.why,
         "predicted_ms": round(answer.predicted_ms, 3),
@@ -127,6 +129,7 @@ def model_metadata(session: Session, model: str) -> dict[str, Any]:
             "max_batch": session.settings.max_batch,
             "class_names": list(core.class_names),
             "modules": list(session.family.modules),
+            **described(session),
             "subnets": [
                 {
                     "name": point.name,

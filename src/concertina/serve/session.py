@@ -19,6 +19,7 @@ from concertina.errors import BudgetError, BusyError, InputError, PointError, di
 from concertina.export import EAGER
 from concertina.family import Family
 from concertina.family import open as open_file
+from concertina.family.modules import AUTO
 from concertina.serve.batching import Job, Waiting
 from concertina.serve.counts import Counts
 from concertina.serve.engines import Progress, make_engine
@@ -29,6 +30,8 @@ from concertina.serve.signature import signature_of
 from concertina.types import Point
 
 log = logging.getLogger("concertina")
+Computed = tuple[tuple[Tensor, ...], tuple[str, ...]]
+"""Outputs, each (samples, ...), and the module of each sample where the router chose."""
 
 KINDS_KEPT = 256
 """Of how many kinds of requests it is remembered which point answered last."""
@@ -279,7 +282,7 @@ class Session:
         """Compute a batch and give each job its part; an input that cannot be computed spoils no other job."""
         start = time.perf_counter()
         try:
-            outputs = self._compute(batch)
+            computed = self._compute(batch)
         except Exception as error:  # a network raises what it likes, and the server must live on
             if len(batch) > 1:
                 for job in batch:
@@ -288,11 +291,12 @@ class Session:
             log.warning("the network cannot compute a request: %s: %s", type(error).__name__, str(error)[:300])
             self.counts.refusal("input")
             said = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-            batch[0].future.set_exception(InputError("the network cannot compute on these inputs", asked=said))
+            refused = InputError("the network cannot compute on these inputs", asked=said)
+            batch[0].future.set_exception(error if isinstance(error, InputError) else refused)
             return
-        self._hand_out(batch, outputs, start, 1000 * (time.perf_counter() - start))
+        self._hand_out(batch, computed, start, 1000 * (time.perf_counter() - start))
 
-    def _compute(self, batch: list[Job]) -> tuple[Tensor, ...]:
+    def _compute(self, batch: list[Job]) -> Computed:
         first = batch[0]
         if len(batch) == 1:
             inputs = first.inputs
@@ -300,9 +304,12 @@ class Session:
             raise InputError("outputs of this network", asked="several requests in one call", allowed="one at a time")
         else:
             inputs = tuple(torch.cat(tensors) for tensors in zip(*(job.inputs for job in batch), strict=True))
-        return self._engine(first.decision.point, first.module, inputs)
+        if first.module == AUTO:
+            return self._engine.routed(first.decision.point, inputs)
+        return self._engine(first.decision.point, first.module, inputs), ()
 
-    def _hand_out(self, batch: list[Job], outputs: tuple[Tensor, ...], start: float, compute_ms: float) -> None:
+    def _hand_out(self, batch: list[Job], computed: Computed, start: float, compute_ms: float) -> None:
+        outputs, modules = computed
         point, total = batch[0].decision.point, sum(job.wish.samples for job in batch)
         ratio = compute_ms / self._offers[point].time_ms(total)
         step = SLOWER if ratio > self._slowdown else QUICKER
@@ -321,6 +328,7 @@ class Session:
                 compute_ms=compute_ms,
                 batch=total,
                 budget_ms=job.wish.budget_ms,
+                modules=modules[own],
             )
             self.counts.answer(point, answer.queue_ms, in_time=answer.in_time)
             job.future.set_result(answer)

@@ -67,7 +67,7 @@ class Request(TypedDict, total=False):
     subnet: str
     """Name of the point that answers; the policy chooses one unless said."""
     module: str
-    """Name of a module to plug in."""
+    """Names of modules to plug in, or "auto": the router chooses one for each sample."""
     priority: int
     """1 (highest) to 100; 10 unless said. Higher ones go first."""
     timeout_ms: float | None
@@ -94,6 +94,8 @@ class Answer:
     """Inputs of all requests that were computed in that call."""
     budget_ms: float | None = None
     """The request's budget; None for no hurry."""
+    modules: tuple[str, ...] = ()
+    """Where the router chose: the module of each sample, "__base__" for none."""
 
     @property
     def total_ms(self) -> float:
