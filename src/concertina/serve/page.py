@@ -65,7 +65,7 @@ def add_page(app: FastAPI, host: Host) -> None:
     @app.api_route("/page/state", methods=READ, include_in_schema=False)
     async def state() -> Response:
         """How the server is, and what the last two minutes were like."""
-        return _json(state_of(host))
+        return _json(await asyncio.to_thread(state_of, host))
 
     @app.api_route("/page/model", methods=READ, include_in_schema=False)
     async def model(request: Request) -> Response:
