@@ -34,6 +34,7 @@ from concertina.types import Preprocess
 
 WEB = Path(ct.serve.__file__).parent / "web"
 MODEL = "/v2/models/digits"
+ENTRY = {"name": "x", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": inputs().flatten().tolist()}
 
 
 @cache
@@ -223,9 +224,8 @@ def test_a_server_that_warms_up_says_so() -> None:
 def test_traffic_is_in_the_figures_and_trials_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(host(), "recent", Recent(lambda: now[0]))
-    entry = {"name": "x", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": inputs().flatten().tolist()}
     for parameters in ({"subnet": "p25"}, {"subnet": "p50", "latency_budget_ms": 60_000}, {"subnet": "p50"}):
-        asked = ask("POST", f"{MODEL}/infer", json={"inputs": [entry], "parameters": parameters})
+        asked = ask("POST", f"{MODEL}/infer", json={"inputs": [ENTRY], "parameters": parameters})
         assert asked.status_code == 200
     assert ask("POST", f"{MODEL}/infer", content=b"no").status_code == 400
     trial(kind="random")
@@ -238,7 +238,7 @@ def test_traffic_is_in_the_figures_and_trials_are_not(monkeypatch: pytest.Monkey
     assert recent["refusals"] == [{"status": 400, "count": 1}]
     assert recent["all"]["p99_ms"] >= recent["all"]["p50_ms"] > 0
     assert len(recent["refused"]) == len(recent["p50_ms"]) == len(recent["points"][0]["series"]) == SLOTS
-    assert {one["name"] for one in told["answered"]} >= {"p25", "p50"}
+    assert told["answered"] == [{"name": "p25", "answers": 1}, {"name": "p50", "answers": 2}]
 
 
 def test_figures_are_those_of_the_last_two_minutes_and_quantiles_are_right_within_one_percent() -> None:
@@ -267,6 +267,30 @@ def test_figures_are_those_of_the_last_two_minutes_and_quantiles_are_right_withi
     told = recent.told()
     assert (told["all"]["answers"], told["all"]["p99_ms"]) == (0, None)
     assert quantiles_ms(np.zeros((1, BINS), np.int64), 0.5) == [None]
+
+
+def test_how_far_a_file_is_and_that_nothing_was_measured_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    coming = {"bytes": 10, "of": 20, "to_come": ["p100"]}
+    monkeypatch.setattr(host(), "arriving", lambda: {"arriving": coming})
+    assert ask("GET", "/page/state").json()["arriving"] == coming
+    bare = ct.Family(family().core, family().supernet)
+    with Session(bare, session().settings) as made:
+        of = Host("digits", lambda: made)
+        of.start()
+        of.wait(60)
+        answer = ask("GET", "/page/plot.svg", of)
+        assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_a_trial_is_in_no_hurry_whatever_the_usual_budget_is() -> None:
+    with Session(family(), replace(session().settings, latency_budget_ms=0.3)) as made:
+        of = Host("digits", lambda: made)
+        of.start()
+        of.wait(60)
+        assert ask("POST", f"{MODEL}/versions/p100/infer", of, json={"inputs": [ENTRY]}).status_code == 400
+        assert [set(answer) & {"error", "best"} for answer in trial(of, kind="random").json()["answers"]] == [
+            {"best"}
+        ] * 3
 
 
 def test_a_new_session_is_a_new_revision() -> None:

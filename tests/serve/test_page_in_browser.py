@@ -101,6 +101,7 @@ def test_an_image_is_dropped_and_the_dial_is_turned_by_keys(tab: Browser, tmp_pa
             seen[point] = tab.text("#sure")
             tab.press("ArrowLeft", 37)
         assert len(set(seen.values())) > 1, seen
+        assert tab.run("document.getElementById('trouble').hidden")
         before = tab.text("#sizes-rows")
         tab.run("document.getElementById('invert').click()")
         tab.until(f"document.querySelector('#sizes-rows').textContent !== {before!r}")
@@ -108,6 +109,11 @@ def test_an_image_is_dropped_and_the_dial_is_turned_by_keys(tab: Browser, tmp_pa
         tab.choose("#file", Path(__file__))
         tab.until("!document.getElementById('trouble').hidden")
         assert "no image that this browser can read" in tab.text("#trouble")
+        tab.run("document.getElementById('numbers').value = '1, two'; document.getElementById('ask').click()")
+        tab.until("document.getElementById('trouble').textContent === '“two” is no number.'")
+        tab.run("document.getElementById('random').click()")
+        tab.until("document.getElementById('numbers').value.split(',').length === 64")
+        assert tab.run("document.getElementById('trouble').hidden")
         assert tab.complaints() == []
         assert [url for url in tab.requested() if not url.startswith(address)] == []
 
@@ -150,6 +156,10 @@ def test_warming_up_and_a_server_that_goes_and_comes_back_are_told(tab: Browser)
         tab.open(address)
         tab.until("document.getElementById('state').textContent.startsWith('Warming up')")
         assert tab.text("#name") == "digits"
+        assert tab.run("[document.getElementById('main').hidden, document.getElementById('wait').hidden]") == [
+            True,
+            False,
+        ]
         gate.set()
         tab.until("document.getElementById('state').textContent === 'Serving 3 sizes'")
     port = int(address.rstrip("/").rpartition(":")[2])
@@ -244,7 +254,7 @@ def test_contrast_is_enough_by_day_and_by_night_and_nothing_is_wider_than_a_phon
         tab.until(READY)
         tab.run("document.getElementById('random').click()")
         httpx.post(f"{address}v2/models/digits/infer", json={"inputs": [ENTRY]})
-        tab.until("document.querySelector('#lines .tag')")
+        tab.until("document.querySelector('#lines .line')")
         for dark in (False, True):
             tab.prefer(dark=dark)
             assert tab.run(CONTRAST) == [], dark

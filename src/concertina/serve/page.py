@@ -91,7 +91,6 @@ def add_page(app: FastAPI, host: Host) -> None:
 def state_of(host: Host) -> dict[str, Any]:
     """Return how the server is as JSON values: what the page asks for every other second."""
     session = host.session
-    counts = session.counts.answers if session is not None else {}
     return {
         "version": concertina.__version__,
         "revision": host.revision,
@@ -99,7 +98,7 @@ def state_of(host: Host) -> dict[str, Any]:
         "ready": session is not None,
         "waiting": session.waiting if session is not None else 0,
         "slowdown": round(session.slowdown, 3) if session is not None else 1.0,
-        "answered": [{"name": name, "answers": count} for name, count in counts.items()],
+        "answered": [{"name": name, "answers": count} for name, count in host.recent.since_start.items()],
         "recent": host.recent.told(),
         **host.arriving(),
     }
@@ -129,7 +128,13 @@ def model_of(session: Session, name: str) -> dict[str, Any]:
         "sample": sample_of(session),
         "first_input": signature.inputs[0].name,
         "inputs": [
-            {"name": slot.name, "shape": list(slot.shape[1:]), "longest": slot.longest} for slot in signature.inputs
+            {
+                "name": slot.name,
+                "shape": list(slot.shape[1:]),
+                "longest": slot.longest,
+                "whole": not slot.dtype.is_floating_point,
+            }
+            for slot in signature.inputs
         ],
         "points": [
             {
@@ -177,6 +182,8 @@ async def _plot(request: Request, _host: Host, session: Session) -> Response:
     asked = request.query_params.get("width", "")
     width = min(max(int(asked), NARROWEST), WIDEST) if asked.isascii() and asked.isdecimal() and len(asked) < 6 else 720
     svg = await asyncio.to_thread(pareto_svg, report_data(session.family, ""), width=width, height=340)
+    if not svg:
+        return Response(status_code=204, headers=HEADERS)
     return Response(svg.replace(f"<style>{PLOT_STYLE}</style>\n", ""), media_type=MEDIA[".svg"], headers=HEADERS)
 
 

@@ -60,6 +60,7 @@ class Recent:
         self._clock = clock
         self._slots: dict[int, dict[str, Tally]] = {}
         self._refused: dict[int, Counter[int]] = {}
+        self._since_start: dict[str, int] = {}
         self._lock = threading.Lock()
         self._told: tuple[int, dict[str, Any]] = (-1, {})
 
@@ -77,6 +78,13 @@ class Recent:
             if tally is None:
                 tally = slot[point] = Tally()
             tally.add(total_ms, in_time)
+            self._since_start[point] = self._since_start.get(point, 0) + 1
+
+    @property
+    def since_start(self) -> dict[str, int]:
+        """Subnet -> all that it has answered."""
+        with self._lock:
+            return dict(self._since_start)
 
     def refusal(self, status: int) -> None:
         """Count a request without an answer by its HTTP status."""

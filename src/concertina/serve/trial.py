@@ -17,7 +17,7 @@ from concertina.serve.binary import from_json
 from concertina.serve.picture import BYTES_A_PIXEL, Frame, from_pixels, white_of
 from concertina.serve.protocol import JSON_BYTES, largest_body
 from concertina.serve.session import Session
-from concertina.serve.settings import LOWEST, Answer
+from concertina.serve.settings import LOWEST, Answer, Request
 from concertina.serve.signature import FREE, Signature, Slot
 from concertina.types import Core
 
@@ -29,8 +29,8 @@ NUMBERS = 8
 """Numbers told of an answer that has no classes."""
 MOST_WRITTEN = 1024
 """Numbers of a sample that people can be expected to look at."""
-WAIT_MS = 20_000.0
-"""Longest wait of a trial in the queue."""
+BEHIND: Request = {"priority": LOWEST, "timeout_ms": 20_000.0, "latency_budget_ms": 600_000.0}
+"""How a trial asks: behind everything else, in no hurry whatever the usual budget is, and not for ever."""
 MOST_WHITE = 1e6
 
 
@@ -70,7 +70,8 @@ async def tried(session: Session, inputs: Sequence[Tensor]) -> list[dict[str, An
     outputs: list[tuple[dict[str, Any], Tensor]] = []
     for point in session.points:
         try:
-            future = session.submit(*inputs, subnet=point.name, priority=LOWEST, timeout_ms=WAIT_MS)
+            request: Request = {"subnet": point.name, **BEHIND}
+            future = session.submit(*inputs, **request)
             answer = await asyncio.wrap_future(future)
         except ConcertinaError as error:
             told.append({"name": point.name, "error": str(error)})

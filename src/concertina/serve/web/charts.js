@@ -36,7 +36,7 @@ function valueAxis({ svg, right }, ticks, y) {
 
 function roundUp(value) {
   const unit = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 4, 5, 10].map((factor) => factor * unit).find((found) => found >= value * 0.999);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * unit).find((found) => found >= value * 0.999);
 }
 
 // Layers (the first at the bottom) of values a slot, as steps.
@@ -86,20 +86,14 @@ export function lines(box, series, level, everySeconds) {
 function draw(made, one, x, y) {
   let pen = "M";
   let d = "";
-  let last = -1;
   one.values.forEach((value, i) => {
     if (value > 0) {
       const isAlone = !(one.values[i - 1] > 0) && !(one.values[i + 1] > 0);
       d += `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}${isAlone ? "h2" : ""}`;
-      last = i;
     }
     pen = value > 0 ? "L" : "M";
   });
-  if (last < 0) return;
-  const end = Math.min(x(last), made.right - 4);
-  made.svg.append(drawn("path", { class: `line ${one.tone}`, d }));
-  const at = { class: `tag ${one.tone}`, x: end, y: Math.max(TOP + 8, y(one.values[last]) - 6), "text-anchor": "end" };
-  made.svg.append(drawn("text", at, one.shown));
+  if (d) made.svg.append(drawn("path", { class: `line ${one.tone}`, d }, drawn("title", {}, one.shown)));
 }
 
 function logTicks(low, high) {

@@ -53,6 +53,8 @@ async function renew() {
   model = found;
   revision = found.revision;
   say(byId("name"), model.shown);
+  show(byId("wait"), false);
+  show(byId("main"), true);
   document.title = `${model.shown} · Concertina`;
   say(byId("source"), [model.source, model.task, model.classes ? plural(model.classes, "class", "classes") : "", model.runtime, model.licence].filter(Boolean).join(" · "));
   say(byId("address"), `POST ${new URL("v2/models/", location.href)}${encodeURIComponent(model.name)}/infer`);
@@ -85,7 +87,7 @@ function gone() {
   document.body.classList.remove("is-ready");
   document.body.classList.add("is-gone");
   say(byId("state"), "The server does not answer; trying again");
-  say(byId("traffic-title"), `Traffic, two minutes up to ${heard.toLocaleTimeString()}`);
+  if (model) say(byId("traffic-title"), `Traffic, two minutes up to ${heard.toLocaleTimeString()}`);
 }
 
 startDial();

@@ -49,8 +49,10 @@ export function setModel(found) {
     say(byId("frame"), `The network takes ${sample.width} × ${sample.height} pixels, ${colours}; the middle of the image is resized to that.`);
     show(byId("white-label"), sample.white === null);
   }
+  const isWhole = model.inputs[0].whole;
+  say(byId("numbers-label"), isWhole ? "Token ids of one sample" : "Numbers of one sample, as the network takes them");
   const shapes = model.inputs.map(({ name, shape, longest }) => `${name}: ${shape.map((side) => (side < 0 ? `1 to ${longest}` : side)).join(" × ")}`);
-  say(byId("numbers-hint"), `${shapes.join("; ")} numbers, with commas or blanks between them, or as JSON. They are not preprocessed.`);
+  say(byId("numbers-hint"), `${shapes.join("; ")} numbers, with commas or blanks between them, or as JSON.${isWhole ? "" : " They are not preprocessed."}`);
   if (current) send();
 }
 
@@ -120,7 +122,12 @@ function draw() {
 
 function askNumbers() {
   const text = byId("numbers").value.trim();
-  const body = /^[[{]/.test(text) ? text : `[${text.split(/[\s,;]+/).filter(Boolean).join(",")}]`;
+  const parts = text.split(/[\s,;]+/).filter(Boolean);
+  const isJson = /^[[{]/.test(text);
+  const wrong = isJson ? undefined : parts.find((part) => !Number.isFinite(Number(part)));
+  if (wrong !== undefined) return trouble(`“${wrong.slice(0, 40)}” is no number.`);
+  if (!text) return trouble("There are no numbers yet; a random input shows what they look like.");
+  const body = isJson ? text : JSON.stringify(parts.map(Number));
   current = { query: new URLSearchParams({ kind: "numbers" }), body, name: "numbers" };
   send();
 }
@@ -135,9 +142,11 @@ async function send() {
   try {
     const response = await fetch(`page/try?${query}`, { method: "POST", body, signal: AbortSignal.timeout(120000) });
     const told = await response.json();
-    if (response.ok) answers = told.answers;
-    if (mine === asked && told.numbers) byId("numbers").value = told.numbers;
-    else text = told.error;
+    if (!response.ok) text = told.error ?? `The server answered with status ${response.status}.`;
+    else {
+      answers = told.answers;
+      if (mine === asked && told.numbers) byId("numbers").value = told.numbers;
+    }
   } catch {
     text = "The server did not answer. The sample is asked again once it does.";
   }
