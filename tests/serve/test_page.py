@@ -300,7 +300,9 @@ def test_a_new_session_is_a_new_revision() -> None:
     before = made.revision
     assert made.reload()
     assert made.revision != before
+    assert not ask("GET", "/page/state", made).json()["closing"]
     made.close()
+    assert ask("GET", "/page/state", made).json()["closing"]
     assert Host("digits", session).revision.partition("-")[0] != before.partition("-")[0]
 
 

@@ -60,6 +60,11 @@ class Host:
         return self.session is not None
 
     @property
+    def closed(self) -> bool:
+        """Whether no more requests are taken."""
+        return self._closed
+
+    @property
     def revision(self) -> str:
         """Changes with every session that takes over, and with every process."""
         return f"{self._run}-{self._sessions}"

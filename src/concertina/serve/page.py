@@ -96,6 +96,7 @@ def state_of(host: Host) -> dict[str, Any]:
         "revision": host.revision,
         "name": host.name,
         "ready": session is not None,
+        "closing": host.closed,
         "waiting": session.waiting if session is not None else 0,
         "slowdown": round(session.slowdown, 3) if session is not None else 1.0,
         "answered": [{"name": name, "answers": count} for name, count in host.recent.since_start.items()],

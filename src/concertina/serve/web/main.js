@@ -71,7 +71,8 @@ function tell(state) {
   const { arriving } = state;
   const isComing = Boolean(arriving?.to_come.length);
   const sizes = state.ready ? plural(model.points.length, "size") : "";
-  if (!state.ready) say(byId("state"), "Warming up: every size is run and timed");
+  if (state.closing) say(byId("state"), "Closing: what waits is answered, nothing more is taken");
+  else if (!state.ready) say(byId("state"), "Warming up: every size is run and timed");
   else if (arriving?.error) say(byId("state"), `Serving ${sizes}; the rest of the file did not come`);
   else if (isComing) say(byId("state"), `Serving ${sizes} of ${model.points.length + arriving.to_come.length}; the file is still arriving`);
   else say(byId("state"), `Serving ${sizes}`);
@@ -95,6 +96,7 @@ startSamples();
 document.addEventListener("visibilitychange", tick);
 let width = 0;
 new ResizeObserver(([{ contentRect }]) => {
+  if (!contentRect.width) return;
   if (model && width && Math.abs(contentRect.width - width) > 20) {
     showPlot(model);
     if (latest?.ready) showTraffic(latest, model);
