@@ -15,10 +15,10 @@ export function startDial() {
   });
 }
 
-// The sizes there are; the dial stays at the size it was at, or goes to the largest.
+// The sizes there are; the dial stays at the size it was at, or at the largest.
 export function setSizes(model) {
   const dial = byId("dial");
-  const before = points[dial.valueAsNumber]?.name;
+  const before = dial.value === dial.max ? "" : points[dial.valueAsNumber].name;
   points = model.points;
   const place = points.findIndex((point) => point.name === before);
   dial.max = String(points.length - 1);
