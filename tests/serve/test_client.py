@@ -73,6 +73,7 @@ def test_a_server_process_answers_counts_what_it_refuses_and_sigterm_ends_it_in_
     with served(path) as (process, address):
         base = f"http://{address}/v2/models/digits"
         assert httpx.get(f"http://{address}/v2/health/ready", timeout=60).status_code == 200
+        assert "<title>Concertina</title>" in httpx.get(f"http://{address}/", timeout=60).text
         entry = {"name": "x", "datatype": "FP32", "shape": [2, 1, 8, 8], "data": inputs(2).flatten().tolist()}
         for version in ("", *(f"/versions/{point}" for point in POINTS)):
             answer = httpx.post(f"{base}{version}/infer", json={"inputs": [entry]}, timeout=60).json()
@@ -118,6 +119,24 @@ def ask(client_of: Any, client: Any, version: str, binary: bool) -> np.ndarray[A
     told = answer.get_response()
     assert (told["id"], told["model_version"]) == ("one", version or "p100")
     return answer.as_numpy("output")
+
+
+@pytest.mark.parametrize("words", [[], ["--no-page"]])
+def test_the_page_is_told_and_can_be_left_out(
+    path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = []
+
+    def run(_host: Any, listening: Any, ready: Any, *, page: bool) -> None:
+        ready()
+        listening.close()
+        wanted.append(page)
+
+    monkeypatch.setattr("concertina.serve.server.run", run)
+    assert main(["serve", str(path), "--port", "0", "--json", *words]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (wanted, "page" in told) == ([not words], not words)
+    assert told["url"].startswith(told.get("page", "http://127.0.0.1:"))
 
 
 def test_a_floor_that_no_point_meets_ends_the_server_with_one_message(

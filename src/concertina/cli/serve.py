@@ -45,6 +45,7 @@ class Options(Common):
         list[str] | None,
         typer.Option(metavar="BOUND", help="What a point must meet to be chosen: 'accuracy>=0.9', 'recall[cat]>=0.8'."),
     ] = None
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve no page for people at /.")] = False
 
 
 def run(options: Options) -> None:
@@ -53,7 +54,8 @@ def run(options: Options) -> None:
     A request that names no version is answered by the largest subnet that fits its budget. Ready once every subnet is
     warmed up; SIGHUP takes in a new FILE without a failed request, SIGTERM ends it after all that waits has been
     answered. One JSON line a request goes to stderr. A file behind an address is served from its smallest subnet as
-    soon as that is there, and grows while the rest arrives.
+    soon as that is there, and grows while the rest arrives. A page for people is at `/`: traffic, figures, and a dial
+    to try sizes with.
     """
     settings, name, source = check(options)
     from concertina.serve.host import Host
@@ -64,20 +66,24 @@ def run(options: Options) -> None:
     listening = bound(options.host, options.port)
     port = listening.getsockname()[1]
     shown = f"[{options.host}]" if ":" in options.host else options.host
-    address = f"http://{shown}:{port}/v2/models/{name}"
+    root = f"http://{shown}:{port}/"
+    address, page = f"{root}v2/models/{name}", "" if options.no_page else root
     arriving = _arriving(source, options.file, settings) if source is not None else None
     opening = arriving.open if arriving is not None else lambda: _opened(options, settings)
     host = Host(name, opening, None if options.quiet else _log)
 
     def ready() -> None:
         """Say where it is served."""
-        console.result({"url": address, "model": name}, f"serving {address}")
+        told = {"page": page} if page else {}
+        console.result(
+            {"url": address, "model": name, **told}, f"serving {address}" + (f"\npage {page}" if page else "")
+        )
         sys.stdout.flush()
 
     if arriving is not None:
         arriving.follow(host)
     try:
-        serve(host, listening, ready)
+        serve(host, listening, ready, page=not options.no_page)
     finally:
         if arriving is not None:
             arriving.close()

@@ -30,7 +30,17 @@ def prepare(raw: Raw, preprocess: Preprocess) -> Tensor:
             asked=f"largest value {float(images.max()):.3g}",
             do="Store the pixels as whole numbers from 0 to 255.",
         )
-    inputs = images.to(torch.float32, memory_format=torch.contiguous_format, copy=True).mul_(preprocess.scale)
+    inputs = images.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    return preprocessed(inputs, preprocess)
+
+
+def preprocessed(inputs: Tensor, preprocess: Preprocess) -> Tensor:
+    """Return raw inputs (n, channels, ...) as the network was trained on them; they are changed in place.
+
+    Raises:
+        DataError: The channels are not those of the preprocessing.
+    """
+    inputs = inputs.mul_(preprocess.scale)
     for figures, change in ((preprocess.mean, inputs.sub_), (preprocess.std, inputs.div_)):
         if figures:
             change(_per_channel(figures, inputs))

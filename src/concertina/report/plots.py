@@ -18,7 +18,7 @@ _DASHES = ("", "5 4", "2 3", "8 3 2 3")
 MIN_SHARE, MAX_SHARE, MAX_VALUE = 1e-6, 100.0, 1e9
 LEGEND_LINE = 18
 """Pixels from one line of the legend to the next."""
-_STYLE = """
+PLOT_STYLE = """
 .ct-plot{color:#1c2430;font:12px system-ui,sans-serif}
 .ct-0{color:#0b62b0}.ct-1{color:#c04f00}.ct-2{color:#007a5a}.ct-3{color:#a0358a}
 @media(prefers-color-scheme:dark){
@@ -74,7 +74,7 @@ def pareto_svg(data: ReportData, *, width: int = 720, height: int = 400, prefix:
         f'width="{width}" height="{height}" aria-labelledby="{prefix}-title {prefix}-desc">',
         f'<title id="{prefix}-title">{_xml(wording.title(data.figures.metric))} against MACs</title>',
         f'<desc id="{prefix}-desc">{_xml(summary)}</desc>',
-        f"<style>{_STYLE}</style>",
+        f"<style>{PLOT_STYLE}</style>",
         *_axes(data, canvas),
         *(line for place, (_, found) in enumerate(series) for line in _draw(found, place, canvas)),
         *_labels(series, canvas),
@@ -161,8 +161,10 @@ def _draw(marks: Sequence[_Mark], place: int, canvas: _Canvas) -> Iterator[str]:
     for mark, (x, y) in zip(marks, spots, strict=True):
         yield from _whisker(mark, x, canvas)
         told = mark.text or _tick(float(f"{mark.value:.3g}"), canvas.is_share)
-        name = f"{_xml(wording.shown(mark.name))}: " if mark.name else ""
-        yield f"<g>{_shape(place, x, y)}<title>{name}{told} at {wording.percent(mark.share)} of the MACs</title></g>"
+        name = _xml(wording.shown(mark.name))
+        at, named = (f' data-point="{name}"', f"{name}: ") if name else ("", "")
+        text = f"{named}{told} at {wording.percent(mark.share)} of the MACs"
+        yield f"<g{at}>{_shape(place, x, y)}<title>{text}</title></g>"
     yield "</g>"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 import time
@@ -13,18 +12,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import concertina
-from concertina.errors import (
-    BusyError,
-    ConcertinaError,
-    FormatError,
-    InputError,
-    LateError,
-    PointError,
-    StorageError,
-    how_to_install,
-)
+from concertina.errors import BusyError, ConcertinaError, how_to_install
 from concertina.serve.binary import HEADER
 from concertina.serve.host import Host
+from concertina.serve.http import JSON, NotServedError, as_json, body_of, status_of
+from concertina.serve.page import add_page
 from concertina.serve.protocol import (
     Asked,
     largest_body,
@@ -49,22 +41,15 @@ except ImportError as error:
 
 REQUEST_ID = "X-Request-Id"
 _SOUND_ID = re.compile(r"[\w.:-]{1,128}")
-JSON, BYTES = "application/json", "application/octet-stream"
+BYTES = "application/octet-stream"
 
 
-class NotServedError(InputError):
-    """There is no such model, subnet or page."""
-
-
-class TooLargeError(InputError):
-    """A body is larger than any request needs to be."""
-
-
-def make_app(host: Host) -> FastAPI:
+def make_app(host: Host, *, page: bool = True) -> FastAPI:
     """Return the application; it starts the host when it starts, and drains it when it ends.
 
     Args:
         host: Holds the session.
+        page: Whether there is a page for people at `/`.
     """
 
     @asynccontextmanager
@@ -79,6 +64,8 @@ def make_app(host: Host) -> FastAPI:
     _add_errors(app)
     _add_server_routes(app, host)
     _add_model_routes(app, host)
+    if page:
+        add_page(app, host)
     return app
 
 
@@ -96,7 +83,7 @@ def _add_server_routes(app: FastAPI, host: Host) -> None:
     @app.get("/v2/health/ready", tags=["server"])
     async def ready() -> Response:
         """Whether every subnet has been warmed up."""
-        return _json({"ready": host.ready}, 200 if host.ready else 503)
+        return as_json({"ready": host.ready}, 200 if host.ready else 503)
 
     @app.get("/metrics", tags=["server"])
     async def metrics() -> Response:
@@ -111,14 +98,14 @@ def _add_model_routes(app: FastAPI, host: Host) -> None:
         """What the model takes and gives, and the figures of its subnets, which are its versions."""
         told = model_metadata(_named(host, model, version), model)
         told["parameters"] |= host.arriving()
-        return _json(told)
+        return as_json(told)
 
     @app.get("/v2/models/{model}/ready", tags=["model"])
     @app.get("/v2/models/{model}/versions/{version}/ready", tags=["model"])
     async def model_ready(model: str, version: str = "") -> Response:
         """Whether the model, or one subnet of it, answers."""
         _named(host, model, version)
-        return _json({"name": model, "ready": True})
+        return as_json({"name": model, "ready": True})
 
     @app.post("/v2/models/{model}/infer", tags=["model"])
     @app.post("/v2/models/{model}/versions/{version}/infer", tags=["model"])
@@ -130,7 +117,7 @@ def _add_model_routes(app: FastAPI, host: Host) -> None:
 async def _infer(host: Host, request: Request, model: str, version: str) -> Response:
     start = time.perf_counter()
     session = _named(host, model, version)
-    body = await _body(request, largest_body(session.signature, session.settings.max_batch))
+    body = await body_of(request, largest_body(session.signature, session.settings.max_batch))
     most = session.settings.max_batch
     asked = read_request(body, request.headers.get(HEADER), session.signature, most, version)
     identifier = _identifier(request, asked)
@@ -171,27 +158,6 @@ def _named(host: Host, model: str, version: str) -> Session:
     return session
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """Return the body, once it is seen to be no larger than a request needs.
-
-    Raises:
-        InputError: It is too large, or compressed.
-    """
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise InputError("HTTP header Content-Encoding", allowed="none: bodies are taken as they are")
-    said = request.headers.get("content-length", "")
-    parts, size = [], int(said) if said.isascii() and said.isdecimal() and len(said) < 16 else 0
-    if size > most:
-        raise TooLargeError("body of the request", asked=f"{size:,} bytes", allowed=f"up to {most:,}")
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise TooLargeError("body of the request", asked=f"over {most:,} bytes", allowed=f"up to {most:,}")
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 def _identifier(request: Request, asked: Asked | None) -> str:
     """Return the request's own identifier where it is fit for a header, else a new one."""
     for text in (request.headers.get(REQUEST_ID, ""), asked.identifier if asked else ""):
@@ -211,13 +177,13 @@ def _add_errors(app: FastAPI) -> None:
         headers = {REQUEST_ID: identifier}
         if isinstance(error, BusyError):
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-        return _json({"error": str(error)}, status, headers)
+        return as_json({"error": str(error)}, status, headers)
 
     async def http(_request: Request, error: Exception) -> Response:
         """Answer an error of the protocol."""
         status = error.status_code if isinstance(error, HTTPException) else 400
         said = error.detail if isinstance(error, HTTPException) else "wrong request"
-        return _json({"error": str(said)}, status)
+        return as_json({"error": str(said)}, status)
 
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         ConcertinaError: ours,
@@ -226,19 +192,3 @@ def _add_errors(app: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-
-
-def status_of(error: Exception) -> int:
-    """Return the HTTP status of an error.
-
-    Example:
-        >>> status_of(BusyError("full")), status_of(LateError("late")), status_of(InputError("shape"))
-        (503, 504, 400)
-    """
-    kinds: dict[type[Exception], int] = {BusyError: 503, LateError: 504, FormatError: 503, StorageError: 503}
-    kinds |= {NotServedError: 404, PointError: 404, TooLargeError: 413}
-    return next((status for kind, status in kinds.items() if isinstance(error, kind)), 400)
-
-
-def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(data), status, headers, JSON)

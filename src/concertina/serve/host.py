@@ -6,11 +6,13 @@ import json
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from concertina.errors import ConcertinaError
 from concertina.serve.counts import Counts, Refusals
+from concertina.serve.recent import Recent
 from concertina.serve.session import Session
 from concertina.serve.settings import Answer
 
@@ -32,6 +34,9 @@ class Host:
         self.name, self._opening, self._line = name, opening, line
         self._session: Session | None = None
         self._refused = Refusals()
+        self.recent = Recent()
+        """The last two minutes, for the page."""
+        self._run, self._sessions = uuid.uuid4().hex[:8], 0
         self._closed = False
         self._opened = threading.Event()
         self._swapping = threading.Lock()
@@ -53,6 +58,16 @@ class Host:
     def ready(self) -> bool:
         """Whether every subnet has been warmed up and requests are taken."""
         return self.session is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more requests are taken."""
+        return self._closed
+
+    @property
+    def revision(self) -> str:
+        """Changes with every session that takes over, and with every process."""
+        return f"{self._run}-{self._sessions}"
 
     def start(self) -> None:
         """Open the session in a thread of its own."""
@@ -88,6 +103,7 @@ class Host:
                 return False
             fresh.counts = old.counts
             self._session = fresh
+            self._sessions += 1
             log.info("now serving: %s", fresh)
         old.close()
         return True
@@ -110,7 +126,8 @@ class Host:
         return (session.counts if session is not None else Counts()).text(gauges) + self._refused.text()
 
     def log_answer(self, identifier: str, answer: Answer, total_ms: float) -> None:
-        """Log one answer."""
+        """Count and log one answer."""
+        self.recent.answer(answer.point, total_ms, in_time=None if answer.budget_ms is None else answer.in_time)
         if self._line is not None:
             self._write(
                 id=identifier,
@@ -127,6 +144,7 @@ class Host:
     def log_refusal(self, identifier: str, status: int, error: str) -> None:
         """Count and log one request without an answer."""
         self._refused.add(status)
+        self.recent.refusal(status)
         if self._line is not None:
             self._write(id=identifier, status=status, error=error[:300])
 

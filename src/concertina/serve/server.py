@@ -46,7 +46,7 @@ def bound(host: str, port: int) -> socket.socket:
     return made
 
 
-def run(host: Host, listening: socket.socket, ready: Callable[[], None]) -> None:
+def run(host: Host, listening: socket.socket, ready: Callable[[], None], *, page: bool = True) -> None:
     """Serve until SIGTERM or Ctrl-C; requests that have been taken are answered before it ends.
 
     SIGHUP opens the file anew; when that fails, the old one is served on.
@@ -55,12 +55,17 @@ def run(host: Host, listening: socket.socket, ready: Callable[[], None]) -> None
         host: Holds the session.
         listening: A bound socket.
         ready: Called once, as soon as every subnet is warmed up.
+        page: Whether there is a page for people at `/`.
 
     Raises:
         ConcertinaError: The session cannot be opened; whatever else that raises too.
     """
     config = uvicorn.Config(
-        make_app(host), log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S, server_header=False
+        make_app(host, page=page),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        server_header=False,
     )
     server = uvicorn.Server(config)
 
