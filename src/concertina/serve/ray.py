@@ -107,7 +107,7 @@ class Replica:
 
     def __init__(self, source: str, name: str, settings: Settings) -> None:
         self.host = Host(name, lambda: Session(source, settings), log.info)
-        self.web = make_app(self.host)
+        self.web = make_app(self.host, page=False)
         self.host.start()
         self.host.wait()
         if self.host.error is not None:
