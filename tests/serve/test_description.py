@@ -67,7 +67,7 @@ def test_the_described_request_is_the_one_that_is_read() -> None:
     assert schema["properties"]["inputs"]["items"]["properties"]["datatype"]["enum"] == list(DATATYPES)
 
 
-def conforms(case: Any) -> None:
+def check_answer(case: Any) -> None:
     """Send a request and hold its answer against the description."""
     from schemathesis.specs.openapi import checks
 
@@ -77,7 +77,7 @@ def conforms(case: Any) -> None:
     case.validate_response(answer, checks=list(kept))
 
 
-def drawn(data: st.DataObject) -> None:
+def check_one(data: st.DataObject) -> None:
     modes = schemathesis.GenerationMode
     operation = data.draw(st.sampled_from(sorted(operations())).map(operations().__getitem__))
     case = data.draw(
@@ -89,17 +89,17 @@ def drawn(data: st.DataObject) -> None:
     if isinstance(case.body, dict) and case.body.get("inputs") and data.draw(st.booleans()):
         entry = {"name": "x", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.5] * 64}
         case.body["inputs"] = [entry]
-    conforms(case)
+    check_answer(case)
 
 
 @DRAWN
 @given(st.data())
 def test_whatever_is_sent_the_answer_is_of_a_described_kind(data: st.DataObject) -> None:
-    drawn(data)
+    check_one(data)
 
 
 @pytest.mark.slow
 @settings(DRAWN, max_examples=1000)
 @given(st.data())
 def test_whatever_is_sent_for_long_the_answer_is_of_a_described_kind(data: st.DataObject) -> None:
-    drawn(data)
+    check_one(data)
