@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from concertina.cli import VERBS, build_app
+from concertina.cli import VERBS, build_app, typed
 
 SURFACE = Path(__file__).with_name("cli_surface.txt")
 
@@ -29,9 +29,9 @@ def test_surface_is_frozen(golden: Callable[[Path, str], None]) -> None:
     golden(SURFACE, "\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("verb", VERBS, ids=typed)
 def test_every_verb_explains_itself(verb: object) -> None:
-    name = verb.__name__.rpartition(".")[2]
+    name = typed(verb)
     command = commands()[name]
     silent = [parameter.name for parameter in command.params if not parameter.help]
     assert silent == []
@@ -39,17 +39,17 @@ def test_every_verb_explains_itself(verb: object) -> None:
     assert (command.help or "").strip().endswith(".")
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("verb", VERBS, ids=typed)
 def test_examples_use_options_that_exist(verb: object) -> None:
-    name, *words = verb.EXAMPLE.removeprefix("concertina ").split()
-    known = {option for parameter in commands()[name].params for option in parameter.opts}
+    words = verb.EXAMPLE.removeprefix(f"concertina {typed(verb)}").split()
+    known = {option for parameter in commands()[typed(verb)].params for option in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= known
 
 
 def test_help_does_not_load_torch() -> None:
     program = (
-        "import sys\nfrom concertina.cli import VERBS, main\n"
-        "for words in [['--help'], *([v.__name__.rpartition('.')[2], '--help'] for v in VERBS)]:\n"
+        "import sys\nfrom concertina.cli import VERBS, main, typed\n"
+        "for words in [['--help'], *([*typed(verb).split(), '--help'] for verb in VERBS)]:\n"
         "    assert main(words) == 0\n"
         "print(sorted({'torch', 'numpy', 'sklearn', 'pyarrow'} & set(sys.modules)), file=sys.stderr)\n"
     )

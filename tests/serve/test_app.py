@@ -189,6 +189,26 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
         for text in ("-1", "99999", "x", "9" * 40)
     ),
     (raw(length="10"), 400, "no JSON"),
+    *(
+        (raw(length=text), 400, "HTTP header Inference-Header-Content-Length")
+        for text in ("+10", "1_0", "0x10", "1e2", "10.0", "-0")
+    ),
+    *((raw(size=size), 400, "binary_data_size") for size in (10**30, -256, 256.0, True, [256])),
+    (changed(shape=[2**62, 4]), 400, "shape of input 'x'"),
+    (changed(shape=[2**62, 1, 8, 8]), 400, "shape of input 'x'"),
+    (changed(shape=[10**400, 1, 8, 8]), 400, "shape of input 'x'"),
+    (changed(shape=[1.0, 1, 8, 8]), 400, "shape of input 'x'"),
+    ({"json": {"inputs": [body()["inputs"][0]] * 2}}, 400, "inputs: got 2 of them"),
+    ({"json": body() | {"outputs": [{"name": "output"}] * 2}}, 400, "outputs: got 2 of them"),
+    ({"content": json.dumps(body(parameters={"subnet": "\ud800"})).encode()}, 404, "unknown subnet: got '\\ud800'"),
+    ({"json": body() | {"id": "x" * 257}}, 400, "id: got"),
+    ({"content": b'{"inputs": -Infinity}'}, 400, "-Infinity is no JSON"),
+    ({"content": b'{"inputs": 1' + b"0" * 5000 + b"}"}, 400, "no JSON"),
+    ({"content": b'{"a":' * 10_000}, 400, "no JSON"),
+    ({"content": json.dumps(body()).replace("inputs", "\x00", 1).encode()}, 400, "no JSON"),
+    ({"content": b'{"inputs": [], "parameters": {"latency_budget_ms": 1e400}}'}, 400, "inputs: got 0 of them"),
+    ({"json": body() | {"parameters": {"priority": 10**30}}}, 400, "priority: got 1000"),
+    ({"json": body() | {"parameters": {"timeout": 2**63}}}, 400, "timeout: got 9223372036854775808"),
     ({"json": body(), "headers": {"Content-Encoding": "gzip"}}, 400, "Content-Encoding"),
     ({"content": bytes(100_000)}, 413, "body of the request: got 100,000 bytes"),
 ]
@@ -200,6 +220,44 @@ def test_what_is_wrong_is_refused_by_name(host: Host, sent: dict[str, Any], stat
     assert answer.status_code == status, answer.text
     assert words in answer.json()["error"]
     assert len(answer.content) < 1000
+
+
+def test_an_id_that_fits_no_header_is_told_in_the_body_alone(host: Host) -> None:
+    answer = ask(host, "POST", INFER, content=json.dumps(body(id="\ud800\n")).encode())
+    assert (answer.status_code, answer.json()["id"]) == (200, "\ud800\n")
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
+
+
+def test_who_leaves_before_the_body_is_there_gets_nothing_and_breaks_nothing(host: Host) -> None:
+    async def leave() -> list[Any]:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b""}
+        await application(host)(scope, receive, send)
+        return sent
+
+    assert asyncio.run(leave()) == []
+    assert ask(host, "POST", INFER, json=body()).status_code == 200
+
+
+def test_a_fault_of_the_server_is_told_without_a_traceback(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_given: Any) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(host, "log_answer", broken)
+    answer = ask(host, "POST", INFER, json=body())
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal error: RuntimeError"})
+
+
+def test_other_methods_and_a_version_in_the_query_are_not_taken_for_a_request(host: Host) -> None:
+    assert ask(host, "GET", INFER).status_code == 405
+    assert ask(host, "POST", f"{INFER}?version=p25", json=body()).json()["model_version"] == "p100"
 
 
 def test_a_body_without_a_stated_length_is_stopped_too(host: Host) -> None:

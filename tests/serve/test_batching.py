@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import pytest
@@ -24,7 +24,8 @@ class Clock:
 
 def queue(clock: Clock, max_batch: int = 4, settle: Callable[..., Decision | None] | None = None) -> Waiting:
     """Return a queue in which a call takes 10 ms and 1 ms more for each sample."""
-    return Waiting(max_batch, lambda _point, samples: 10.0 + samples, settle or (lambda job, _now: job.decision), clock)
+    settle = settle or (lambda job, _behind, _now: job.decision)
+    return Waiting(max_batch, lambda _point, samples: 10.0 + samples, settle, clock=clock)
 
 
 def put(
@@ -97,7 +98,7 @@ def test_who_waits_longer_than_its_timeout_is_told_so() -> None:
 
 
 def test_a_job_that_is_refused_in_its_turn_or_cancelled_is_dropped() -> None:
-    def settle(job: Job, _now: float) -> Decision | None:
+    def settle(job: Job, _behind: Sequence[Job], _now: float) -> Decision | None:
         return None if job.wish.samples == 2 else Decision("p20", 0.0, "smaller")
 
     waiting = queue(Clock(), settle=settle)
@@ -106,6 +107,30 @@ def test_a_job_that_is_refused_in_its_turn_or_cancelled_is_dropped() -> None:
     assert cancelled.future.cancel()
     assert waiting.take() == [job, same]
     assert job.decision.why == "smaller"
+
+
+def test_company_is_kept_only_where_that_is_quicker() -> None:
+    clock = Clock()
+    waiting = Waiting(
+        4, lambda _point, samples: 10.0 * samples**2, lambda job, _behind, _now: job.decision, clock=clock
+    )
+    jobs = [put(waiting), put(waiting)]
+    assert [waiting.take(), waiting.take()] == [[jobs[0]], [jobs[1]]]
+
+
+def test_who_may_be_answered_by_the_same_point_joins_and_hears_so() -> None:
+    clock = Clock()
+    waiting = Waiting(
+        4,
+        lambda _point, samples: 10.0 + samples,
+        lambda _job, behind, _now: Decision("p20", 0.0, f"{len(behind)} of its priority wait"),
+        suits=lambda job, point: (point, job.decision.point) != ("p20", "p100"),
+        clock=clock,
+    )
+    jobs = [put(waiting, point) for point in ("p50", "p20", "p100", "p50")]
+    put(waiting, "p50", priority=20)
+    assert waiting.take()[:3] == [jobs[0], jobs[1], jobs[3]]
+    assert {job.decision for job in (jobs[0], jobs[1], jobs[3])} == {Decision("p20", 0.0, "3 of its priority wait")}
 
 
 @pytest.mark.parametrize("drain", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tests.house.sources import PACKAGE, imports
 
 from concertina.serve.policy import Load, Offer, Policy, Rules, Wish
+from concertina.serve.turns import Pace, Turn, in_turn
 
 TIMES = st.floats(0.01, 100.0)
 BUDGETS = st.floats(0.01, 1000.0)
@@ -45,7 +47,7 @@ def test_never_above_the_budget_while_something_fits(
         assert totals[decision.point] <= budget
         assert decision.predicted_ms == pytest.approx(totals[decision.point])
     elif decision.refusal == "busy":
-        assert min(totals.values()) > budget
+        assert min(totals.values()) > budget * (1 - policy.rules.reserve)
         assert decision.retry_after_s > 0
     else:
         assert min(offer.time_ms(samples) for offer in policy.offers) > budget
@@ -87,7 +89,7 @@ def test_at_idle_with_a_budget_that_fits_the_largest_answers(policy: Policy, spa
 def test_a_queue_that_trembles_does_not_make_answers_flap(aheads: list[float]) -> None:
     policy, previous, changes = ladder(1.0, 4.0, 9.0), "p2", []
     for ahead in aheads:  # p2 stops fitting at 1.0 ms; what lies above is within the margin
-        point = policy.decide(Wish(1, 10.0), Load(ahead), previous).point
+        point = policy.decide(Wish(1, 10.0 / 0.9), Load(ahead), previous).point
         changes += [point] if point != previous else []
         previous = point
     assert len(changes) <= 1
@@ -95,9 +97,9 @@ def test_a_queue_that_trembles_does_not_make_answers_flap(aheads: list[float]) -
 
 def test_a_calm_queue_brings_the_larger_point_back() -> None:
     policy = ladder(1.0, 5.0)
-    assert policy.decide(Wish(1, 10.0), Load(4.9), "p0").point == "p0"
-    assert policy.decide(Wish(1, 10.0), Load(4.9), "p1").point == "p1"
-    assert policy.decide(Wish(1, 10.0), Load(3.0), "p0").point == "p1"
+    assert policy.decide(Wish(1, 10.0), Load(3.9), "p0").point == "p0"
+    assert policy.decide(Wish(1, 10.0), Load(3.9), "p1").point == "p1"
+    assert policy.decide(Wish(1, 10.0), Load(2.5), "p0").point == "p1"
 
 
 def test_under_overload_smaller_points_come_first_and_refusal_last() -> None:
@@ -122,7 +124,7 @@ def test_what_can_never_fit_is_told_apart_from_a_busy_server() -> None:
     hopeless = policy.decide(Wish(1, 1.0))
     assert (hopeless.refusal, hopeless.why) == ("impossible", "p0 is the fastest and takes 2 ms; the budget is 1 ms")
     busy = policy.decide(Wish(1, 3.0), Load(9.0))
-    assert (busy.refusal, busy.retry_after_s) == ("busy", pytest.approx(0.008))
+    assert (busy.refusal, busy.retry_after_s) == ("busy", pytest.approx(0.0083))
     unknown = Policy([Offer("p0", 1, {1: 1.0})]).decide(Wish(min_accuracy=0.5))
     assert unknown.why == "no point has an accuracy of 0.5: the file holds no such figure"
 
@@ -145,3 +147,36 @@ def test_slow_calls_are_tried_again_at_idle() -> None:
     decision = ladder(1.0, 4.0).decide(Wish(1, 2.0), Load(0.0, 0, 10.0))
     assert (decision.point, decision.why) == ("p0", "the fastest point: calls are slow just now")
     assert ladder(1.0, 4.0).decide(Wish(1, 2.0), Load(0.1, 0, 10.0)).refusal == "busy"
+
+
+def test_behind_work_that_can_shrink_a_request_is_taken_for_the_fastest_point() -> None:
+    policy = ladder(1.0, 4.0)
+    told = policy.decide(Wish(1, 20.0), Load(30.0, 5, least_ms=6.0))
+    assert (told.point, told.predicted_ms, told.why) == ("p0", 7.0, "the fastest point: so are those ahead")
+    assert policy.decide(Wish(1, 20.0), Load(30.0, 5, least_ms=17.5)).refusal == "busy"
+
+
+def test_in_its_turn_a_request_leaves_time_to_those_behind_it() -> None:
+    policy, wish = ladder(1.0, 4.0, 10.0), Wish(1, 50.0)
+    head, waiting = Turn(wish, 40.0), Turn(wish, 45.0)
+    assert [in_turn(policy, head, [waiting] * count) for count in (0, 1, 3, 12)] == ["p2", "p2", "p1", "p0"]
+    assert in_turn(policy, head, [Turn(Wish(), math.inf)] * 99) == "p2"
+    assert in_turn(policy, Turn(Wish(1, 50.0, point="p2"), 40.0), [waiting] * 99) == "p2"
+    assert in_turn(policy, head, [waiting], Pace(slowdown=3.0)) == "p0"
+
+
+def test_in_its_turn_a_request_leaves_time_to_those_who_are_to_come() -> None:
+    policy, head = ladder(1.0, 4.0, 10.0), Turn(Wish(1, 50.0), 50.0)
+    assert [in_turn(policy, head, [], Pace(gap_ms=gap)) for gap in (20.0, 7.0, 3.5, 0.5)] == ["p2", "p1", "p1", "p0"]
+
+
+@given(policies(), BUDGETS, st.lists(st.floats(-10, 500), max_size=8), st.floats(0, 1), st.floats(0.5, 4.0))
+def test_in_its_turn_a_request_gets_a_point_that_may_answer_and_no_later_than_need_be(
+    policy: Policy, budget: float, behind: list[float], used: float, slowdown: float
+) -> None:
+    head, turns = Turn(Wish(1, budget), budget * (1 - used)), [Turn(Wish(1, budget), left) for left in behind]
+    times = {offer.name: offer.time_ms(1) * slowdown for offer in policy.offers}
+    point = in_turn(policy, head, turns, Pace(slowdown))
+    assert times[point] <= max(head.left_ms, min(times.values()))
+    sizes = {offer.name: offer.macs for offer in policy.offers}
+    assert sizes[in_turn(policy, head, [*turns, Turn(Wish(1, budget), 0.0)], Pace(slowdown))] <= sizes[point]

@@ -101,10 +101,10 @@ def _saved(name: str, family: Family, folder: Path) -> Subject:
 
 def _from_file(source: FromFile, effort: Effort, folder: Path, tell: Reporter) -> Job:
     family = open_family(source.path, module=source.module)
-    subject = Subject(_called(source.path), family, source.path)
+    subject = Subject(called(source.path), family, source.path)
     study = None
     if source.data is not None:
-        held = _held(source.data, family)
+        held = held_for(source.data, family)
         core = _core_of(family)
         full = replace(family.core, module=materialize(family.view(family.points[-1].name)))
         base = core or full
@@ -112,12 +112,17 @@ def _from_file(source: FromFile, effort: Effort, folder: Path, tell: Reporter) -
     return Job((subject,), study, effort, folder, tell)
 
 
-def _called(path: Path) -> str:
+def called(path: Path) -> str:
     """Return what figures call the family of a file: its name, in letters that stand in a scope and in a table."""
     return re.sub(r"[^\w.-]+", "-", path.stem).strip("-") or "family"
 
 
-def _held(data: Any, family: Family) -> Any:
+def held_for(data: Any, family: Family) -> Any:
+    """Return held-out data for a family, opened where it is named by a text.
+
+    Raises:
+        DataError: It cannot be read, or does not fit.
+    """
     core = family.core
     if isinstance(data, str):
         data = open_data(data, preprocess=core.preprocess, class_names=core.class_names)

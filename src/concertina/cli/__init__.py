@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from concertina.cli import (
     adapt,
     audit,
     bench,
+    bench_serve,
     debias,
     demo,
     export,
@@ -35,7 +36,7 @@ from concertina.cli.options import command, version
 from concertina.cli.outcome import reported
 from concertina.cli.streams import let_go_of_stdout, settle
 
-__all__ = ["VERBS", "build_app", "main"]
+__all__ = ["VERBS", "build_app", "main", "typed"]
 
 VERBS = (
     inspect,
@@ -52,15 +53,36 @@ VERBS = (
     report,
     demo,
     bench,
+    bench_serve,
     methods,
 )
 """Modules of the verbs, in the order of `concertina --help`."""
+
+
+def typed(verb: ModuleType) -> str:
+    """Return how a verb is typed: the name of its file, in two words where there are two.
+
+    Example:
+        >>> typed(fit), typed(bench_serve)
+        ('fit', 'bench serve')
+    """
+    return verb.__name__.rpartition(".")[2].replace("_", " ")
+
+
+class _Words(typer.core.TyperGroup):
+    """Knows verbs of two words, beside one that has the first of them as its name."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take the first two words for one verb where they are."""
+        both = " ".join(args[:2])
+        return super().resolve_command(ctx, [both, *args[2:]] if both in self.commands else args)
 
 
 def build_app() -> typer.Typer:
     """Return the command line as a typer application."""
     app = typer.Typer(
         name="concertina",
+        cls=_Words,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -76,8 +98,7 @@ def build_app() -> typer.Typer:
         """Turn one pre-trained PyTorch network into a whole family of networks in one safe file."""
 
     for verb in VERBS:
-        name = verb.__name__.rpartition(".")[2]
-        decorate = app.command(name, short_help=_in_short(verb), epilog=f"Example: {verb.EXAMPLE}")
+        decorate = app.command(typed(verb), short_help=_in_short(verb), epilog=f"Example: {verb.EXAMPLE}")
         decorate(command(verb.Options, verb.run))
     return app
 

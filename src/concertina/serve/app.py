@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import re
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import concertina
-from concertina.errors import BusyError, ConcertinaError, how_to_install
-from concertina.serve.binary import HEADER
+from concertina.errors import ConcertinaError, how_to_install
 from concertina.serve.host import Host
-from concertina.serve.http import JSON, NotServedError, as_json, body_of, status_of
+from concertina.serve.http import as_json
 from concertina.serve.page import add_page
-from concertina.serve.protocol import (
-    Asked,
-    largest_body,
-    model_metadata,
-    read_request,
-    server_metadata,
-    written_answer,
-)
-from concertina.serve.session import Session
-from concertina.serve.settings import Answer
+from concertina.serve.protocol import model_metadata, server_metadata
 
 try:
     from fastapi import FastAPI, Request, Response
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
+    from starlette.responses import PlainTextResponse
+    from starlette.types import Receive, Scope, Send
+
+    from concertina.serve.description import INFER, TEXT, answers, describe, infer_answers
+    from concertina.serve.inferring import failed, named, straight
+    from concertina.serve.inferring import infer as infer_
 except ImportError as error:
     from concertina.errors import ExtraError
 
@@ -39,9 +31,16 @@ except ImportError as error:
         "the server needs a package that is not installed", asked=str(error.name), do=how_to_install("serve")
     ) from error
 
-REQUEST_ID = "X-Request-Id"
-_SOUND_ID = re.compile(r"[\w.:-]{1,128}")
-BYTES = "application/octet-stream"
+ANY_OBJECT = {"type": "object"}
+
+
+class _App(FastAPI):
+    """Answers infer requests first; all others go the usual way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the server's life."""
+        if not await straight(self.state.host, scope, receive, send):
+            await super().__call__(scope, receive, send)
 
 
 def make_app(host: Host, *, page: bool = True) -> FastAPI:
@@ -59,111 +58,81 @@ def make_app(host: Host, *, page: bool = True) -> FastAPI:
         yield
         await asyncio.to_thread(host.close)
 
-    app = FastAPI(title="Concertina", version=concertina.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = _App(title="Concertina", version=concertina.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.host = host
     _add_errors(app)
     _add_server_routes(app, host)
     _add_model_routes(app, host)
     if page:
         add_page(app, host)
+    app.openapi = describe(app)  # type: ignore[method-assign]
     return app
 
 
 def _add_server_routes(app: FastAPI, host: Host) -> None:
-    @app.get("/v2", tags=["server"])
+    @app.get("/v2", tags=["server"], responses=answers(ANY_OBJECT))
     async def server() -> dict[str, Any]:
         """Name, version and extensions of the server."""
         return server_metadata(concertina.__version__)
 
-    @app.get("/v2/health/live", tags=["server"])
+    @app.get("/v2/health/live", tags=["server"], responses=answers(ANY_OBJECT))
     async def live() -> dict[str, bool]:
         """Whether the server can be spoken to."""
         return {"live": True}
 
-    @app.get("/v2/health/ready", tags=["server"])
+    @app.get("/v2/health/ready", tags=["server"], responses=answers(ANY_OBJECT) | {503: {"description": "Not yet."}})
     async def ready() -> Response:
         """Whether every subnet has been warmed up."""
         return as_json({"ready": host.ready}, 200 if host.ready else 503)
 
-    @app.get("/metrics", tags=["server"])
+    @app.get(
+        "/metrics", tags=["server"], response_class=PlainTextResponse, responses=answers({"type": "string"}, kind=TEXT)
+    )
     async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(host.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _add_model_routes(app: FastAPI, host: Host) -> None:
-    @app.get("/v2/models/{model}", tags=["model"])
-    @app.get("/v2/models/{model}/versions/{version}", tags=["model"])
-    async def metadata(model: str, version: str = "") -> Response:
-        """What the model takes and gives, and the figures of its subnets, which are its versions."""
-        told = model_metadata(_named(host, model, version), model)
-        told["parameters"] |= host.arriving()
-        return as_json(told)
+    told, given = answers(ANY_OBJECT, 404, 503), infer_answers()
 
-    @app.get("/v2/models/{model}/ready", tags=["model"])
-    @app.get("/v2/models/{model}/versions/{version}/ready", tags=["model"])
-    async def model_ready(model: str, version: str = "") -> Response:
-        """Whether the model, or one subnet of it, answers."""
-        _named(host, model, version)
+    def metadata_of(model: str, version: str) -> Response:
+        """Return what a model takes and gives."""
+        found = model_metadata(named(host, model, version), model)
+        found["parameters"] |= host.arriving()
+        return as_json(found)
+
+    @app.get("/v2/models/{model}", tags=["model"], responses=told)
+    async def metadata(model: str) -> Response:
+        """What the model takes and gives, and the figures of its subnets, which are its versions."""
+        return metadata_of(model, "")
+
+    @app.get("/v2/models/{model}/versions/{version}", tags=["model"], responses=told)
+    async def version_metadata(model: str, version: str) -> Response:
+        """The same, where there is such a subnet."""
+        return metadata_of(model, version)
+
+    @app.get("/v2/models/{model}/ready", tags=["model"], responses=told)
+    async def model_ready(model: str) -> Response:
+        """Whether the model answers."""
+        named(host, model, "")
         return as_json({"name": model, "ready": True})
 
-    @app.post("/v2/models/{model}/infer", tags=["model"])
-    @app.post("/v2/models/{model}/versions/{version}/infer", tags=["model"])
-    async def infer(request: Request, model: str, version: str = "") -> Response:
-        """Answer by the subnet named as the version; without one, by the largest that fits the request's budget."""
-        return await _infer(host, request, model, version)
+    @app.get("/v2/models/{model}/versions/{version}/ready", tags=["model"], responses=told)
+    async def version_ready(model: str, version: str) -> Response:
+        """Whether one subnet answers."""
+        named(host, model, version)
+        return as_json({"name": model, "ready": True})
 
+    @app.post("/v2/models/{model}/infer", tags=["model"], responses=given, openapi_extra=INFER)
+    async def infer(request: Request, model: str) -> Response:
+        """Answer by the largest subnet that fits the request's budget."""
+        return await infer_(host, request, model, "")
 
-async def _infer(host: Host, request: Request, model: str, version: str) -> Response:
-    start = time.perf_counter()
-    session = _named(host, model, version)
-    body = await body_of(request, largest_body(session.signature, session.settings.max_batch))
-    most = session.settings.max_batch
-    asked = read_request(body, request.headers.get(HEADER), session.signature, most, version)
-    identifier = _identifier(request, asked)
-    request.state.identifier = identifier
-    session, answer = await _answer(host, session, asked)
-    written, length = written_answer(answer, asked, session.signature, model)
-    host.log_answer(identifier, answer, 1000 * (time.perf_counter() - start))
-    headers = {REQUEST_ID: identifier} | ({HEADER: str(length)} if length is not None else {})
-    return Response(written, media_type=JSON if length is None else BYTES, headers=headers)
-
-
-async def _answer(host: Host, session: Session, asked: Asked) -> tuple[Session, Answer]:
-    """Return the session that answered, and its answer: the one that took over, where that happened in between."""
-    try:
-        future = session.submit(*asked.inputs, **asked.request)
-    except BusyError:
-        if (newer := host.session) is session or newer is None:
-            raise
-        session, future = newer, newer.submit(*asked.inputs, **asked.request)
-    return session, await asyncio.wrap_future(future)
-
-
-def _named(host: Host, model: str, version: str) -> Session:
-    """Return the session that a path means.
-
-    Raises:
-        BusyError: It is not ready yet.
-        NotServedError: There is no such model or subnet.
-    """
-    if model != host.name:
-        raise NotServedError("unknown model", asked=repr(model)[:100], allowed=host.name)
-    session = host.session
-    if session is None:
-        raise BusyError("the model is warming up", retry_after_s=1.0)
-    names = [point.name for point in session.points]
-    if version and version not in names:
-        raise NotServedError("unknown version", asked=repr(version)[:100], allowed=", ".join(names))
-    return session
-
-
-def _identifier(request: Request, asked: Asked | None) -> str:
-    """Return the request's own identifier where it is fit for a header, else a new one."""
-    for text in (request.headers.get(REQUEST_ID, ""), asked.identifier if asked else ""):
-        if text.isascii() and _SOUND_ID.fullmatch(text):
-            return text
-    return uuid.uuid4().hex
+    @app.post("/v2/models/{model}/versions/{version}/infer", tags=["model"], responses=given, openapi_extra=INFER)
+    async def version_infer(request: Request, model: str, version: str) -> Response:
+        """Answer by the subnet that is named as the version."""
+        return await infer_(host, request, model, version)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -171,13 +140,9 @@ def _add_errors(app: FastAPI) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         """Answer an error of our own with its status and the request's id."""
-        status = status_of(error)
-        identifier = getattr(request.state, "identifier", "") or _identifier(request, None)
-        app.state.host.log_refusal(identifier, status, str(error))
-        headers = {REQUEST_ID: identifier}
-        if isinstance(error, BusyError):
-            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-        return as_json({"error": str(error)}, status, headers)
+        return failed(
+            app.state.host, request, error if isinstance(error, ConcertinaError) else ConcertinaError("error")
+        )
 
     async def http(_request: Request, error: Exception) -> Response:
         """Answer an error of the protocol."""

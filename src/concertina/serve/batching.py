@@ -1,7 +1,7 @@
 """The bounded queue of a session: requests for one point and of one shape are computed together.
 
 Nobody waits for company. What has gathered while the network was busy goes together into the next call, as far as
-nobody's budget suffers.
+that is quicker than one by one and nobody's budget suffers.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import bisect
 import math
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -26,6 +26,8 @@ Key = tuple[str, str, tuple[tuple[int, ...], ...]]
 """Point, module and the shapes of one sample: what requests of one call have in common."""
 TimeOf = Callable[[str, int], float]
 """(point, samples) -> milliseconds of a call as it goes now."""
+MOST_BEHIND = 128
+"""So many of those behind it are looked at when a request's turn comes."""
 Clock = Callable[[], float]
 
 
@@ -44,6 +46,8 @@ class Job:
     expires_s: float
     """When it stops waiting; inf for never."""
     future: Future[Answer]
+    least_ms: float = 0.0
+    """Time that the fastest point which may answer takes, as measured when the session opened."""
     number: int = 0
     """Place in the order of arrival."""
 
@@ -69,8 +73,9 @@ class Waiting:
     Args:
         max_batch: Most samples in one call.
         time_of: Predicts how long a call takes.
-        settle: Looks at the job whose turn it is: returns the decision that holds now, or None after it has told the
-            job's future that there will be no answer.
+        settle: Looks at the job whose turn it is and at those behind it: returns the decision that holds now, or None
+            after it has told the job's future that there will be no answer.
+        suits: Whether a job may be answered by a point in company; by the point it was given unless said.
         clock: Seconds, from any start; for tests.
     """
 
@@ -78,12 +83,15 @@ class Waiting:
         self,
         max_batch: int,
         time_of: TimeOf,
-        settle: Callable[[Job, float], Decision | None],
+        settle: Callable[[Job, Sequence[Job], float], Decision | None],
+        suits: Callable[[Job, str], bool] | None = None,
         clock: Clock = time.perf_counter,
     ) -> None:
         self._max_batch, self._time_of, self._settle, self.clock = max_batch, time_of, settle, clock
+        self._suits = suits or (lambda job, point: job.decision.point == point)
         self._jobs: list[Job] = []
         self._samples: Counter[tuple[int, Key]] = Counter()
+        self._least_ms: defaultdict[int, float] = defaultdict(float)
         self._changed = threading.Condition()
         self._arrived = 0
         self._busy_until_s = 0.0
@@ -105,7 +113,8 @@ class Waiting:
         with self._changed:
             if self._closed:
                 raise BusyError("this session is closing", retry_after_s=1.0)
-            yield Load(self._ahead_ms(priority), len(self._jobs)), self._put
+            ahead, least = self._ahead_ms(priority)
+            yield Load(ahead, len(self._jobs), least_ms=least), self._put
 
     def take(self) -> list[Job] | None:
         """Wait for work and return the jobs of the next call, all of one key; None once the queue is closed and empty.
@@ -143,16 +152,21 @@ class Waiting:
         job.number = self._arrived
         bisect.insort(self._jobs, job, key=lambda one: one.rank)
         self._samples[job.priority, job.key] += job.wish.samples
+        self._least_ms[job.priority] += job.least_ms
         self._changed.notify()
 
-    def _ahead_ms(self, priority: int) -> float:
-        """Return the predicted time of the running call's rest and of all calls that come first."""
+    def _ahead_ms(self, priority: int) -> tuple[float, float]:
+        """Return the predicted time of all that comes first, the running call's rest included: planned, and the least.
+
+        The least is in the times that were measured when the session opened, but for that rest.
+        """
         before: Counter[Key] = Counter()
         for (rank, key), samples in self._samples.items():
             if rank <= priority:
                 before[key] += samples
         calls = sum(self._calls_ms(key[0], samples) for key, samples in before.items())
-        return calls + max(0.0, 1000 * (self._busy_until_s - self.clock()))
+        rest = max(0.0, 1000 * (self._busy_until_s - self.clock()))
+        return calls + rest, sum(ms for rank, ms in self._least_ms.items() if rank <= priority) + rest
 
     def _calls_ms(self, point: str, samples: int) -> float:
         whole, rest = divmod(samples, self._max_batch)
@@ -169,23 +183,29 @@ class Waiting:
             return []
         if not first.future.set_running_or_notify_cancel():
             return []
-        decision = self._settle(first, now)
+        behind = [job for job in self._jobs[:MOST_BEHIND] if job.priority == first.priority]
+        decision = self._settle(first, behind, now)
         if decision is None:
             return []
         first.decision = decision
         company = [self._remove(job) for job in self._company(first, now)]
+        for job in company:
+            job.decision = replace(decision, predicted_ms=job.decision.predicted_ms)
         return [first, *(job for job in company if job.future.set_running_or_notify_cancel())]
 
     def _company(self, first: Job, now: float) -> list[Job]:
-        """Return the jobs that can be computed together with `first` without making anybody late."""
-        key, total, due, found = first.key, first.wish.samples, first.deadline_s, []
+        """Return the jobs that are quicker computed together with `first` than alone, and make nobody late."""
+        (point, *kind), total, due, found = first.key, first.wish.samples, first.deadline_s, []
+        together = self._time_of(point, total)
         for job in self._jobs:
-            if job.key != key or job.expires_s < now or total + job.wish.samples > self._max_batch:
+            samples = job.wish.samples
+            if job.key[1:] != tuple(kind) or job.expires_s < now or total + samples > self._max_batch:
                 continue
-            end = now + self._time_of(key[0], total + job.wish.samples) / 1000
-            if end <= min(due, job.deadline_s):
+            longer = self._time_of(point, total + samples)
+            quicker = longer - together <= self._time_of(point, samples)
+            if quicker and now + longer / 1000 <= min(due, job.deadline_s) and self._suits(job, point):
                 found.append(job)
-                total, due = total + job.wish.samples, min(due, job.deadline_s)
+                total, together, due = total + samples, longer, min(due, job.deadline_s)
         return found
 
     def _remove(self, job: Job) -> Job:
@@ -194,4 +214,7 @@ class Waiting:
         self._samples[left] -= job.wish.samples
         if not self._samples[left]:
             del self._samples[left]
+        self._least_ms[job.priority] -= job.least_ms
+        if not self._jobs:
+            self._least_ms.clear()  # so that no rounding adds up
         return job

@@ -3,6 +3,9 @@
 The predicted time of a point is the measured time of a call of so many samples plus the work ahead in the queue. At
 idle a request without a budget, or with one that fits, gets the full point. As the queue grows, smaller points answer
 first; only then are requests refused.
+
+A choice is made twice: here, when a request comes, whether it can be answered and by what as things stand; and when its
+turn comes (turns.py), by what in fact, with an eye on all that wait behind it.
 """
 
 from __future__ import annotations
@@ -45,6 +48,16 @@ class Offer:
         share = (samples - below) / (above - below)
         return self.times_ms[below] + share * (self.times_ms[above] - self.times_ms[below])
 
+    def share_ms(self, samples: int) -> float:
+        """Return the time that so many samples add to a call in good company.
+
+        Example:
+            >>> Offer("p50", 10, {1: 2.0, 8: 8.0}).share_ms(2)
+            2.0
+        """
+        least = min(time / count for count, time in self.times_ms.items())
+        return min(self.time_ms(samples), samples * least)
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -70,6 +83,8 @@ class Load:
     """Requests in the queue."""
     slowdown: float = 1.0
     """How much longer calls take now than when they were measured."""
+    least_ms: float = math.inf
+    """What `ahead_ms` would be if the fastest points that may answer did that work."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,12 @@ class Rules:
     """Share of the budget that must be left before a larger point than the last one answers again."""
     patience: float = 8.0
     """Without a budget a request waits for a point up to this many times as long as the full point takes."""
+    reserve: float = 0.1
+    """Share of the budget that no plan uses: for the way to the client, and for calls that take longer than most."""
+    calm: float = 0.35
+    """Share of the budget that a request's turn leaves to those behind it beyond that, for who comes in between."""
+    foresight: float = 2.0
+    """For so many budgets to come, requests are expected to arrive as they did of late."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +141,9 @@ class Policy:
             previous: The point that the last request of the same kind got; a larger one needs room to spare, so that
                 answers do not flap between two sizes. Empty for none.
         """
-        allowed = [offer for offer in self.offers if _may_answer(offer, wish)]
-        if not allowed:
+        ladder = self.ladder(wish)
+        if not ladder:
             return Decision("", 0.0, _why_none(self.offers, wish), "impossible")
-        ladder = _worth_having(allowed, wish.samples)
         least = ladder[0].time_ms(wish.samples)
         if wish.budget_ms is not None and least > wish.budget_ms:
             why = f"{ladder[0].name} is the fastest and takes {least:.3g} ms; the budget is {wish.budget_ms:g} ms"
@@ -133,7 +153,7 @@ class Policy:
             return _busy(least, load, why, max(least, load.ahead_ms / 2))
         if wish.budget_ms is None:
             return self._unhurried(ladder, wish, load, previous)
-        return _within(ladder, wish, load, previous, self.rules.margin)
+        return _within(ladder, wish, load, previous, self.rules)
 
     def _unhurried(self, ladder: Sequence[Offer], wish: Wish, load: Load, previous: str) -> Decision:
         """Return the decision without a budget: the largest point that patience allows, else the smallest."""
@@ -143,12 +163,20 @@ class Policy:
             predicted = alone + load.ahead_ms
             return Decision(largest.name, predicted, _reason(wish, "the largest point: nothing is ahead"))
         patience = within_budget(wish, self.rules.patience * largest.time_ms(wish.samples))
-        found = _within(ladder, patience, load, previous, self.rules.margin)
+        found = _within(ladder, patience, load, previous, self.rules)
         if found.point == largest.name:
             return Decision(found.point, found.predicted_ms, "the largest point: little is ahead")
         point = found.point or ladder[0].name
         predicted = next(o for o in ladder if o.name == point).time_ms(wish.samples) * load.slowdown + load.ahead_ms
         return Decision(point, predicted, f"a smaller point: {load.ahead_ms:.3g} ms of work are ahead")
+
+    def ladder(self, wish: Wish) -> list[Offer]:
+        """Return the points that may answer, by rising size and time; those as slow as a larger one are left out."""
+        return _worth_having([offer for offer in self.offers if _may_answer(offer, wish)], wish.samples)
+
+    def may_answer(self, wish: Wish, point: str) -> bool:
+        """Return whether a point may answer a request at all."""
+        return any(offer.name == point and _may_answer(offer, wish) for offer in self.offers)
 
 
 def within_budget(wish: Wish, budget_ms: float) -> Wish:
@@ -178,28 +206,37 @@ def _worth_having(allowed: Sequence[Offer], samples: int) -> list[Offer]:
     return ladder[::-1]
 
 
-def _within(ladder: Sequence[Offer], wish: Wish, load: Load, previous: str, margin: float) -> Decision:
+def _within(ladder: Sequence[Offer], wish: Wish, load: Load, previous: str, rules: Rules) -> Decision:
     """Return the largest point of a ladder that fits the budget, or that the server is busy."""
     budget = math.inf if wish.budget_ms is None else wish.budget_ms
-    predicted = {offer.name: offer.time_ms(wish.samples) * load.slowdown + load.ahead_ms for offer in ladder}
-    fitting = [offer for offer in ladder if predicted[offer.name] <= budget]
+    planned = budget * (1 - rules.reserve) if load.ahead_ms > 0 else budget
+    alone = {offer.name: offer.time_ms(wish.samples) * load.slowdown for offer in ladder}
+    predicted = {name: time + load.ahead_ms for name, time in alone.items()}
+    fitting = [offer for offer in ladder if predicted[offer.name] <= planned]
     if not fitting:
-        least = predicted[ladder[0].name]
-        if load.ahead_ms <= 0:  # calls are slow just now: unless one is tried, nobody learns when that is over
-            return Decision(ladder[0].name, least, _reason(wish, "the fastest point: calls are slow just now"))
-        why = f"{load.ahead_ms:.3g} ms of work are ahead: {ladder[0].name} would answer after {least:.3g} ms"
-        return _busy(least, load, f"{why}; the budget is {budget:g} ms", least - budget)
+        return _squeezed(ladder[0], wish, load, alone[ladder[0].name], planned)
     last = _place(ladder, previous)
     easy = [
         offer
         for place, offer in enumerate(fitting)
-        if load.ahead_ms <= 0 or place <= last or predicted[offer.name] <= (1 - margin) * budget
+        if load.ahead_ms <= 0 or place <= last or predicted[offer.name] <= (1 - rules.margin) * planned
     ]
     chosen = easy[-1]
     why = (
         f"the largest point within {budget:.4g} ms" if chosen is fitting[-1] else "a larger point has no room to spare"
     )
     return Decision(chosen.name, predicted[chosen.name], _reason(wish, why))
+
+
+def _squeezed(fastest: Offer, wish: Wish, load: Load, alone: float, planned: float) -> Decision:
+    """Return the decision where nothing fits behind the work as it stands: what is ahead may get smaller points too."""
+    least = alone + min(load.ahead_ms, load.least_ms)
+    if load.ahead_ms <= 0:  # calls are slow just now: unless one is tried, nobody learns when that is over
+        return Decision(fastest.name, least, _reason(wish, "the fastest point: calls are slow just now"))
+    if least <= planned:
+        return Decision(fastest.name, least, _reason(wish, "the fastest point: so are those ahead"))
+    why = f"{least - alone:.3g} ms of work are ahead: {fastest.name} would answer after {least:.3g} ms"
+    return _busy(alone / load.slowdown, load, f"{why}; the budget is {wish.budget_ms:g} ms", least - planned)
 
 
 def _place(ladder: Sequence[Offer], previous: str) -> int:

@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from concertina.errors import BudgetError, BusyError, InputError, PointError, did_you_mean
+from concertina.errors import InputError, PointError, did_you_mean
 from concertina.export import EAGER
 from concertina.family import Family
 from concertina.family import open as open_file
 from concertina.family.modules import AUTO
 from concertina.serve.batching import Job, Waiting
+from concertina.serve.choosing import Chooser
 from concertina.serve.counts import Counts
 from concertina.serve.engines import Progress, make_engine
 from concertina.serve.offers import offers_of, timed
-from concertina.serve.policy import Decision, Load, Policy, Rules, Wish
+from concertina.serve.policy import Policy, Rules, Wish
 from concertina.serve.settings import USUAL_PRIORITY, Answer, Request, Settings, check_request
 from concertina.serve.signature import signature_of
 from concertina.types import Point
@@ -32,15 +32,6 @@ from concertina.types import Point
 log = logging.getLogger("concertina")
 Computed = tuple[tuple[Tensor, ...], tuple[str, ...]]
 """Outputs, each (samples, ...), and the module of each sample where the router chose."""
-
-KINDS_KEPT = 256
-"""Of how many kinds of requests it is remembered which point answered last."""
-GRACE = 1.2
-"""A request whose turn comes too late is still answered if that takes no more than this many times its budget."""
-SLOWER, QUICKER = 1.06, 0.97
-"""One step of how fast calls go now: so two of three calls end in time, and a single stray one changes little."""
-SLOWEST, FASTEST = 20.0, 0.5
-"""How far calls may be from what was measured, as the policy sees it."""
 
 
 class Session:
@@ -76,8 +67,6 @@ class Session:
         tell = progress or (lambda _what, _done: None)
         self.family = source if isinstance(source, Family) else open_file(source, module)
         self._points = tuple(self.family.points)
-        self._previous: OrderedDict[tuple[Any, ...], str] = OrderedDict()
-        self._slowdown = 1.0
         self.counts = Counts()
         self._engine = make_engine(
             self.family, self.settings.runtime, self.settings.threads, self.settings.copy_bytes, tell
@@ -87,8 +76,8 @@ class Session:
         except BaseException:
             self._engine.close()
             raise
-        self._offers = {offer.name: offer for offer in self._policy.offers}
-        self._queue = Waiting(self.settings.max_batch, self._time_ms, self._settle)
+        self._chooser = Chooser(self._policy, lambda reason: self.counts.refusal(reason))
+        self._queue = Waiting(self.settings.max_batch, self._chooser.time_ms, self._chooser.settle, self._chooser.suits)
         self._worker = threading.Thread(target=self._work, name="concertina-session", daemon=True)
         self._worker.start()
 
@@ -110,7 +99,7 @@ class Session:
     @property
     def slowdown(self) -> float:
         """How much longer calls take now than when they were measured."""
-        return self._slowdown
+        return self._chooser.slowdown
 
     def infer(self, *inputs: Any, **request: Unpack[Request]) -> Answer:
         """Return the answer to a request.
@@ -142,9 +131,10 @@ class Session:
         kind = (wish, module, tuple(tensor.shape[1:] for tensor in tensors))
         future: Future[Answer] = Future()
         with self._queue.admission(priority) as (load, put):
-            decision = self._decide(kind, wish, load)
+            decision = self._chooser.admit(kind, wish, load, arrived)
             expires = math.inf if timeout_ms is None else arrived + timeout_ms / 1000
-            put(Job(tensors, wish, decision, module, priority, arrived, expires, future))
+            least = self._chooser.least_ms(wish)
+            put(Job(tensors, wish, decision, module, priority, arrived, expires, future, least))
         return future
 
     def close(self, *, drain: bool = True) -> None:
@@ -205,57 +195,6 @@ class Session:
         budget = request.get("latency_budget_ms") or self.settings.latency_budget_ms
         return Wish(samples, budget, request.get("min_accuracy"), subnet), module
 
-    def _decide(self, kind: tuple[Any, ...], wish: Wish, load: Load) -> Decision:
-        """Return the policy's decision and remember it; one thread at a time.
-
-        Raises:
-            BudgetError, BusyError: The request is refused.
-        """
-        load = Load(load.ahead_ms, load.waiting, self._slowdown)
-        decision = self._policy.decide(wish, load, self._previous.get(kind, ""))
-        if decision.refusal:
-            self.counts.refusal(decision.refusal)
-        if decision.refusal == "impossible":
-            raise BudgetError("no point can answer this request", asked=decision.why)
-        if decision.refusal == "busy":
-            raise BusyError("too much work is ahead", asked=decision.why, retry_after_s=decision.retry_after_s)
-        self._previous[kind] = decision.point
-        self._previous.move_to_end(kind)
-        while len(self._previous) > KINDS_KEPT:
-            self._previous.popitem(last=False)
-        return decision
-
-    def _time_ms(self, point: str, samples: int) -> float:
-        return self._offers[point].time_ms(samples) * self._slowdown
-
-    def _settle(self, job: Job, now: float) -> Decision | None:
-        """Return the decision for a job whose turn has come: a smaller point where it waited longer than foreseen."""
-        if job.wish.budget_ms is None:
-            return job.decision
-        left_ms = 1000 * (job.deadline_s - now)
-        if self._time_ms(job.decision.point, job.wish.samples) <= left_ms:
-            return job.decision
-        wish = Wish(job.wish.samples, max(left_ms, 1e-9), job.wish.min_accuracy, job.wish.point)
-        found = self._policy.decide(wish, Load(slowdown=self._slowdown))
-        if found.point:
-            why = "a smaller point: the wait was longer than foreseen"
-            return Decision(found.point, job.decision.predicted_ms, why)
-        return self._last_resort(job, left_ms)
-
-    def _last_resort(self, job: Job, left_ms: float) -> Decision | None:
-        """Return the fastest point for a job that will be late by little; refuse one that will be late by much."""
-        unhurried = Wish(job.wish.samples, None, job.wish.min_accuracy, job.wish.point)
-        fastest = self._policy.decide(unhurried, Load(ahead_ms=math.inf, slowdown=self._slowdown)).point
-        takes_ms = self._time_ms(fastest, job.wish.samples)
-        if takes_ms <= left_ms + (GRACE - 1) * (job.wish.budget_ms or 0.0):
-            return Decision(fastest, job.decision.predicted_ms, "the fastest point: the wait was longer than foreseen")
-        self.counts.refusal("busy")
-        asked = f"{takes_ms - left_ms:.3g} ms more than the budget"
-        job.future.set_exception(
-            BusyError("the wait was longer than foreseen", asked=asked, retry_after_s=takes_ms / 1000)
-        )
-        return None
-
     def _work(self) -> None:
         """Answer requests until the session is closed."""
         if self.settings.threads is not None:
@@ -311,9 +250,7 @@ class Session:
     def _hand_out(self, batch: list[Job], computed: Computed, start: float, compute_ms: float) -> None:
         outputs, modules = computed
         point, total = batch[0].decision.point, sum(job.wish.samples for job in batch)
-        ratio = compute_ms / self._offers[point].time_ms(total)
-        step = SLOWER if ratio > self._slowdown else QUICKER
-        self._slowdown = min(max(self._slowdown * step, FASTEST), SLOWEST)
+        self._chooser.took(point, total, compute_ms)
         self.counts.call(point, total, compute_ms)
         first = 0
         for job in batch:
