@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.serve.subjects import POINTS, session
+from tests.serve.subjects import POINTS, QUICK, family
 
 from concertina.serve.app import make_app
 from concertina.serve.binary import DATATYPES
 from concertina.serve.host import Host
 from concertina.serve.protocol import PARAMETERS
+from concertina.serve.session import Session
 
 schemathesis = pytest.importorskip("schemathesis")
 
@@ -23,8 +24,8 @@ DRAWN = settings(suppress_health_check=list(HealthCheck), deadline=None)
 
 @cache
 def application() -> Any:
-    """Return the application over a session that is open."""
-    host = Host("digits", session)
+    """Return the application over a session of its own: who tries it lives through its end too."""
+    host = Host("digits", lambda: Session(family(), QUICK))
     host.start()
     assert host.wait(60)
     return make_app(host)
