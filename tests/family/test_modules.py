@@ -256,3 +256,31 @@ def test_what_is_no_file_of_a_module_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConcertinaError, match=says):
             family.load_module(path)
+
+
+def test_a_module_in_16_bits_is_half_as_large_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    family, train, held = fitted("zoo:digits-cnn")
+    options: dict[str, Any] = {"epochs": 0.5, "options": {"rank": 4}, "seed": 1}
+    family.adapt("whole", inverted(train), **options)
+    family.adapt("halved", inverted(train), half=True, **options)
+    whole, halved = family.modules["whole"], family.modules["halved"]
+    assert halved.half
+    counters = sum(t.numel() * 8 for each in whole.private.values() for t in each.values() if t.dtype == torch.int64)
+    assert 2 * (halved.size_bytes - counters) == whole.size_bytes - counters
+    near, far = (family.answer(held.inputs[:64], name) for name in ("whole", "halved"))
+    assert 0 < float((near - far).abs().max()) < 0.05 * float(near.abs().max())
+    family.save(tmp_path / "both.concertina")
+    family.save_module("halved", tmp_path / "halved.safetensors")
+    size = (tmp_path / "halved.safetensors").stat().st_size
+    with safe_open(tmp_path / "halved.safetensors", "pt") as file:
+        assert {str(file.get_tensor(key).dtype) for key in file.keys()} <= {"torch.bfloat16", "torch.int64"}  # noqa: SIM118
+    assert size < whole.size_bytes
+    again = ct.open(tmp_path / "both.concertina")
+    again.load_module(tmp_path / "halved.safetensors", "alone")
+    for name in ("halved", "alone"):
+        assert again.modules[name].size_bytes == halved.size_bytes
+        assert torch.equal(again.answer(held.inputs[:64], name), far)
+    family.modules.delete("whole")
+    family.modules.delete("halved")
+    with pytest.raises(InputError, match="option half: got 1"):
+        family.adapt("odd", inverted(train), half=1)

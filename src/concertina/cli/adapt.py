@@ -55,6 +55,7 @@ class Options(TextOptions, Common):
         str,
         typer.Option(metavar="LIST", help="Layers it is put on, by parts of their paths; all that suit if left out."),
     ] = ""
+    half: Annotated[bool, typer.Option("--half", help="Keep its values in 16 bits each: half the bytes.")] = False
     epochs: Annotated[float | None, typer.Option(help="Passes over the data; 3 unless said.")] = None
     batch_size: Annotated[int | None, typer.Option(help="Samples in a training step, 2 or more; 64 unless said.")] = (
         None
@@ -128,7 +129,7 @@ def check(options: Options) -> dict[str, Any]:
     if options.output is not None:
         inputs = (options.file, data_path(options.data), data_path(options.held))
         check_output(options.output, replace=options.yes, inputs=inputs)
-    given: dict[str, Any] = {"kind": options.kind, "layers": names(options.layers)}
+    given: dict[str, Any] = {"kind": options.kind, "layers": names(options.layers), "half": options.half}
     given["options"] = dict(_valued(text) for text in options.option or ())
     for name in ("epochs", "batch_size", "learning_rate", "seed"):
         if getattr(options, name) is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from concertina.analyse.class_head import class_layer
 from concertina.analyse.token_layer import token_layer
-from concertina.errors import DataError, some
+from concertina.errors import DataError, InputError, some
 from concertina.family.dial import point_called
 from concertina.family.evidence import Measurable
 from concertina.family.given import taken
@@ -48,6 +48,8 @@ class AdaptOptions(ModuleTraining, total=False):
     """Parts of paths of the layers it is put on; all that suit unless said."""
     options: Mapping[str, Any]
     """Options of the kind, such as {"rank": 4}."""
+    half: bool
+    """Whether the module keeps its values in 16 bits each: half the bytes, or twice the rank for as many."""
 
 
 def adapted(
@@ -58,6 +60,7 @@ def adapted(
     point: str = "",
     kind: str = "lora",
     layers: Sequence[str] = (),
+    half: bool = False,
     **options: Any,
 ) -> Module:
     """Return a module trained on a domain's data, for all operating points; see `Family.adapt`.
@@ -69,6 +72,7 @@ def adapted(
         point: At which point the router knows domains; the smallest unless said.
         kind: Kind of module.
         layers: Layers it is put on.
+        half: Whether its values are kept in 16 bits.
         **options: See `AdaptOptions`.
 
     Raises:
@@ -76,6 +80,7 @@ def adapted(
         UnknownNameError: No such kind.
         DataError: The data does not fit the network.
     """
+    _check_half(half)
     progress, given = options.pop("progress", None), options.pop("options", {})
     settings = module_settings(options, AdaptOptions.__annotations__, USUAL)
     supernet, core = family.supernet, family.core
@@ -92,7 +97,8 @@ def adapted(
         "seed": str(settings.seed),
     }
     private = statistics_of(supernet, task, data, trained.plugs)
-    return Module(name, trained.plugs, private, task.class_names, facts, router=looks_of(family, task, data, point))
+    found = Module(name, trained.plugs, private, task.class_names, facts, router=looks_of(family, task, data, point))
+    return found.halved() if half else found
 
 
 def looks_of(family: Measurable, task: Task, data: TensorData, point: str = "") -> Gaussian | None:
@@ -127,9 +133,16 @@ def check_adapt_options(options: Mapping[str, Any]) -> None:
         InputError: There is no such option, or a value is out of range.
         UnknownNameError: No such kind.
     """
-    rest = {name: value for name, value in options.items() if name not in ("kind", "layers", "options", "progress")}
+    own = ("kind", "layers", "options", "progress", "half")
+    rest = {name: value for name, value in options.items() if name not in own}
+    _check_half(options.get("half", False))
     checked_options(KINDS.get(options.get("kind", "lora"))(), options.get("options", {}))
     module_settings(rest, AdaptOptions.__annotations__, USUAL)
+
+
+def _check_half(half: object) -> None:
+    if not isinstance(half, bool):
+        raise InputError("option half", asked=repr(half), allowed="True or False")
 
 
 def measured(

@@ -25,7 +25,7 @@ from concertina.errors import (
     VersionError,
     some,
 )
-from concertina.family.modules import Module
+from concertina.family.modules import HALF, Module
 from concertina.family.routing import Gaussian
 from concertina.load import fingerprint
 from concertina.modules import KINDS
@@ -60,10 +60,15 @@ def module_bytes(supernet: Supernet, module: Module) -> bytes:
         "facts": dict(module.facts),
         "removes": module.removes,
         "router": module.router.point if module.router else "",
+        "half": module.half,
     }
-    content = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    content = {key: _stored(tensor.detach(), half=module.half).cpu().contiguous() for key, tensor in tensors.items()}
     told["sha256"] = _digest(content)
     return save(content, {"concertina": json.dumps(told)})
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    return tensor.to(HALF) if half and tensor.is_floating_point() else tensor
 
 
 def save_module(supernet: Supernet, module: Module, path: Path) -> None:
@@ -130,12 +135,24 @@ def _module(supernet: Supernet, told: Mapping[str, Any], tensors: dict[str, Tens
     words = [told.get("name"), told.get("removes", ""), told.get("router", "")]
     if not _texts(names) or not isinstance(facts, dict) or not _texts([*facts, *facts.values(), *words]):
         raise HeaderError(where, asked="names or facts that are no texts", allowed="texts")
-    wanted = dict(tensors)
+    half = told.get("half", False)
+    if not isinstance(half, bool):
+        raise HeaderError(where, asked=f"half: {half!r}"[:100], allowed="true or false")
+    wanted = {key: _whole(supernet, key, tensor, where) for key, tensor in tensors.items()} if half else dict(tensors)
     plugs = tuple(_plug(supernet, i, each, wanted) for i, each in enumerate(told["plugs"]))
     private, router = _private(supernet, wanted), _router(words[2], wanted)
     if wanted:
         raise ShapeError(where, asked=f"tensor {next(iter(wanted))!r} beside its own", allowed="none")
-    return Module(str(told["name"]), plugs, private, tuple(names or ()), facts, words[1], router)
+    return Module(str(told["name"]), plugs, private, tuple(names or ()), facts, words[1], router, half)
+
+
+def _whole(supernet: Supernet, key: str, tensor: Tensor, where: str) -> Tensor:
+    """Return a tensor that was stored in 16 bits in the type that the network computes in."""
+    if not tensor.is_floating_point():
+        return tensor
+    if tensor.dtype != HALF:
+        raise ShapeError(f"tensor {key!r} of {where}", asked=str(tensor.dtype), allowed=str(HALF))
+    return tensor.to(next(supernet.module.parameters()).dtype)
 
 
 def _content(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from concertina.errors import InputError, PointError, UnknownNameError, did_you_mean, some
@@ -21,6 +22,8 @@ HEAD, OUTPUT_HEAD, TOKEN_HEAD = "head", "head-on-outputs", "head-on-tokens"
 """Kinds of modules that have answers of their own: in the place of the last layer, behind the whole network, and over
 the tokens inside it."""
 HEADS = (HEAD, OUTPUT_HEAD, TOKEN_HEAD)
+HALF = torch.bfloat16
+"""Of 16 bits: as many for the exponent as 32 have, so that no statistic leaves its range."""
 BASE, AUTO = "__base__", "auto"
 """In the place of a module's name: none; and whichever the router chooses."""
 OFF = "-"
@@ -42,6 +45,8 @@ class Module:
     """The attribute that it takes out; empty for a domain."""
     router: Gaussian | None = None
     """What the core's features of its domain look like; None where that was not learnt."""
+    half: bool = False
+    """Whether its values are those that 16 bits can hold (bfloat16), and it is stored in so many."""
 
     @property
     def heads(self) -> set[str]:
@@ -56,15 +61,32 @@ class Module:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all its tensors, statistics of every point and what the router knows included."""
+        """Bytes of all its tensors as stored, statistics of every point and what the router knows included."""
         held = [t for plug in self.plugs for t in plug.tensors.values()]
         held += [t for tensors in self.private.values() for t in tensors.values()]
         held += self.router.tensors.values() if self.router else ()
-        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        return sum(t.numel() * (2 if self.half and t.is_floating_point() else t.element_size()) for t in held)
+
+    def halved(self) -> Module:
+        """Return the module with every value rounded to what 16 bits hold, to be stored in half the bytes."""
+        plugs = tuple(plug.with_tensors({key: rounded(t) for key, t in plug.tensors.items()}) for plug in self.plugs)
+        private = {point: {key: rounded(t) for key, t in held.items()} for point, held in self.private.items()}
+        router = self.router.changed(rounded) if self.router else None
+        return replace(self, plugs=plugs, private=private, router=router, half=True)
 
     def __repr__(self) -> str:
         kinds = " + ".join(plug.kind for plug in self.plugs) or "nothing"
         return f"Module({self.name!r}, {kinds}, {self.size_bytes:,} bytes)"
+
+
+def rounded(tensor: Tensor) -> Tensor:
+    """Return a tensor with its values rounded to bfloat16, in its own type; whole numbers stay as they are.
+
+    Example:
+        >>> rounded(torch.tensor([1.001])).tolist()
+        [1.0]
+    """
+    return tensor.to(HALF).to(tensor.dtype) if tensor.is_floating_point() else tensor
 
 
 class Modules(Mapping[str, Module]):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,10 @@ class Gaussian:
     """(directions + 1,): along each direction, and, last, along any other, of what was scaled."""
     limit: Tensor
     """(1,): the surprise up to which an input belongs to the domain."""
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Gaussian:
+        """Return the same with every tensor changed."""
+        return Gaussian(self.point, **{key: change(tensor) for key, tensor in self.tensors.items()})
 
     def surprise(self, features: Tensor) -> Tensor:
         """Return the negative log likelihood of each row of features (n, features), but for a constant."""
