@@ -28,6 +28,7 @@ READERS = {
 """Verbs that read a family file."""
 DEBIAS = ["debias", "{file}", "--name", "x", "--attribute", "sex", "--data", "zoo:digits@train"]
 FIT = ["fit", "zoo:mlp", "--data", "zoo:digits@train", "--epochs", "0", "-o", "out"]
+LOADED = ["bench", "serve", "{file}", "--data", "zoo:digits@test"]
 MISTAKES = [
     *([*FIT, "--device", name] for name in ("cuda", "cuda:3", "cuda:x", "tpu", "mps", "meta", "")),
     *([*FIT, "--epochs", text] for text in ("inf", "nan", "-1", "1e300", "many")),
@@ -125,6 +126,15 @@ MISTAKES = [
     ["bench", "-o", "/dev/null"],
     ["bench", "-o", "nowhere/at/all"],
     ["bench", "one", "two"],
+    ["bench", "serve"],
+    ["bench", "serve", "{file}"],
+    ["bench", "serve", "nowhere", "--data", "zoo:digits@test"],
+    *([*LOADED, "--budget-ms", text] for text in ("0", "-5", "nan", "inf")),
+    *([*LOADED, "--seconds", text] for text in ("0", "nan", "inf")),
+    [*LOADED, "--rounds", "0"],
+    [*LOADED, "--runtime", "tensorrt"],
+    [*LOADED, "-o", "nowhere/at/all"],
+    *(["adapt", "{file}", "--name", "x", "--data", "zoo:digits@train", "--task", text] for text in ("", "guessing")),
     ["serve"],
     *(["serve", "{file}", "--port", text] for text in ("-1", "65536", "http", "")),
     *(["serve", "{file}", "--host", text] for text in ("", "192.0.2.1", "x" * 300)),
@@ -159,7 +169,7 @@ def test_a_plain_mistake_is_no_internal_error(
 
 
 def test_every_verb_is_tried() -> None:
-    tried = {words[0] for words in MISTAKES}
+    tried = {name for words in MISTAKES for name in (words[0], "_".join(words[:2]))}
     assert {verb.__name__.rpartition(".")[2] for verb in VERBS} - {"search"} <= tried
 
 

@@ -197,16 +197,18 @@ class Link:
             connection.close()
 
     def _sent(self, start: int, stop: int) -> http.client.HTTPResponse:
-        place = self._place
-        if self._connection is None:
+        place, connection = self._place, self._connection
+        if connection is None:
             made = _secure if place.scheme == "https" else http.client.HTTPConnection
-            self._connection = made(place.host, place.port, timeout=self._patience.silence_s)
+            connection = self._connection = made(place.host, place.port, timeout=self._patience.silence_s)
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity", "User-Agent": "concertina"}
         with _told(place):
-            self._connection.request("GET", place.target, headers=headers)
-            with _deadline(self._connection.sock, self._patience.silence_s):
-                self._last = self._connection.getresponse()
-        return self._last
+            connection.request("GET", place.target, headers=headers)
+            if (sock := connection.sock) is None:  # somebody has closed it in between
+                raise BrokenError("the link was closed")
+            with _deadline(sock, self._patience.silence_s):
+                response = self._last = connection.getresponse()
+        return response
 
 
 def words(status: int) -> str:

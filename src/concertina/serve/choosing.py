@@ -92,6 +92,8 @@ class Chooser:
             now: Seconds, by the clock of their arrivals.
         """
         head, hurried = self._turn(job, now), job.wish.budget_ms is not None
+        if not hurried and not behind:
+            return job.decision
         pace = Pace(self.slowdown, max(self._gap_ms, 1000 * (now - self._came_s), LEAST_GAP_MS))
         point = in_turn(self.policy, head, [self._turn(one, now) for one in behind], pace)
         if not hurried and self._offers[point].macs > self._offers[job.decision.point].macs:

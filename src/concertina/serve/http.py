@@ -16,7 +16,7 @@ from concertina.errors import (
 )
 
 try:
-    from starlette.requests import Request
+    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import Response
 except ImportError as error:
     from concertina.errors import ExtraError
@@ -62,6 +62,7 @@ async def body_of(request: Request, most: int) -> bytes:
 
     Raises:
         InputError: It is too large, or compressed.
+        ClientDisconnect: Whoever sends it hung up.
     """
     if request.headers.get("content-encoding", "identity") != "identity":
         raise InputError("HTTP header Content-Encoding", allowed="none: bodies are taken as they are")
@@ -69,10 +70,13 @@ async def body_of(request: Request, most: int) -> bytes:
     parts, size = [], int(said) if said.isascii() and said.isdecimal() and len(said) < 16 else 0
     if size > most:
         raise TooLargeError("body of the request", asked=f"{size:,} bytes", allowed=f"up to {most:,}")
-    size = 0
-    async for part in request.stream():
-        size += len(part)
+    size, more = 0, True
+    while more:  # as `request.stream` does, in half the time
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
         if size > most:
             raise TooLargeError("body of the request", asked=f"over {most:,} bytes", allowed=f"up to {most:,}")
-        parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

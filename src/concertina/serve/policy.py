@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+LADDERS_KEPT = 256
+"""Of how many kinds of requests it is kept which points may answer; clients can make up any number of them."""
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -38,6 +41,8 @@ class Offer:
             >>> offer.time_ms(1), offer.time_ms(5), offer.time_ms(18)
             (2.0, 6.0, 20.0)
         """
+        if samples in self.times_ms:
+            return self.times_ms[samples]
         known = sorted(self.times_ms)
         if samples <= known[0]:
             return self.times_ms[known[0]]
@@ -131,6 +136,9 @@ class Policy:
     offers: Sequence[Offer]
     """The points, in any order; one at least."""
     rules: Rules = field(default_factory=Rules)
+    _ladders: dict[tuple[int, float | None, str], list[Offer]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def decide(self, wish: Wish, load: Load = NOTHING_AHEAD, previous: str = "") -> Decision:
         """Return which point answers a request.
@@ -172,7 +180,14 @@ class Policy:
 
     def ladder(self, wish: Wish) -> list[Offer]:
         """Return the points that may answer, by rising size and time; those as slow as a larger one are left out."""
-        return _worth_having([offer for offer in self.offers if _may_answer(offer, wish)], wish.samples)
+        kind = (wish.samples, wish.min_accuracy, wish.point)
+        found = self._ladders.get(kind)
+        if found is None:
+            found = _worth_having([offer for offer in self.offers if _may_answer(offer, wish)], wish.samples)
+            if len(self._ladders) >= LADDERS_KEPT:
+                self._ladders.clear()
+            self._ladders[kind] = found
+        return found
 
     def may_answer(self, wish: Wish, point: str) -> bool:
         """Return whether a point may answer a request at all."""
