@@ -52,9 +52,9 @@ the network then still calls the same modules; what fails on those is tried on t
 verified together on both. Layers whose weights and inputs are what they were in an earlier run are not computed again,
 except in that last step; whether a layer's part in a group is felt is read from one backward pass where that tells. The
 outcome is kept in the user's cache folder for the same weights, inputs, code and versions (`analyse(..., cache=False)`
-or `CONCERTINA_ANALYSIS_CACHE=off` turns that off). BERT-base takes 51 and ResNet-50 52 seconds on two quiet
+or `CONCERTINA_ANALYSIS_CACHE=off` turns that off). BERT-base takes 58 and ResNet-50 55 seconds on two quiet
 cores, by `python benchmarks/analysis.py BERT-base ResNet-50 --threads 2`
-([figures](../benchmarks/results/analysis_amd-epyc-2-cores-x86-64-linux_20261122T021113Z.json)).
+([figures](../benchmarks/results/analysis_amd-epyc-2-cores-x86-64-linux_20261122T083452Z.json)).
 """
 
 
